@@ -1,0 +1,1 @@
+"""Functions of space: networks on hash grids, and the tetrahedra that carry surfaces."""

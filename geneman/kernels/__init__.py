@@ -1,0 +1,1 @@
+"""Warp kernels and their torch functions: one source for CPU and GPU."""

@@ -1,0 +1,130 @@
+"""The priors that a reconstruction is given, as protocols.
+
+Stages ask for a term only if its prior is there; a bundle without learned priors is legal.
+Two families keep these protocols: `bundled` (small, ours) and the full one (Stable Diffusion,
+Zero-1-to-3, HumanNorm). Stages cannot tell which they were given.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geneman.camera import Orbit
+from geneman.view import Framing, HiddenSide, ReferenceView
+
+
+class ShapePrior(Protocol):
+    """Guesses the shape of both sides of a person from the cut-out photo (Sapiens' place)."""
+
+    name: str
+    """Said in `run.json`."""
+
+    def surfaces(
+        self,
+        colour: Float[Tensor, "h w 3"],
+        mask: Float[Tensor, "h w"],
+        landmarks: Float[Tensor, "33 4"],
+        framing: Framing,
+        *,
+        normal: Float[Tensor, "h w 3"] | None = None,
+        depth: Float[Tensor, "h w"] | None = None,
+    ) -> "Surfaces":
+        """Give both sides in the reference camera's frame; given maps are kept and completed.
+
+        Args:
+            colour: Recentred photo, sRGB.
+            mask: Cover in [0, 1].
+            landmarks: MediaPipe's body points in the same frame.
+            framing: How much of the person is shown.
+            normal: Camera-frame normals to believe, if known.
+            depth: Depth up to scale and shift to believe, larger = farther, if known.
+        """
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Both sides of a person along the reference camera's rays, in scene units."""
+
+    normal: Float[Tensor, "h w 3"]
+    depth: Float[Tensor, "h w"]
+    hidden: HiddenSide
+
+
+class Guidance(Protocol):
+    """Says how unlikely renders are, as a loss whose gradient is the distilled score."""
+
+    def __call__(
+        self,
+        images: Float[Tensor, "b h w 3"],
+        orbits: Sequence[Orbit],
+        *,
+        noise: tuple[float, float],
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """Judge renders from given cameras.
+
+        Args:
+            images: Renders in [0, 1]: colours, normals mapped to [0, 1], or depth thrice.
+            orbits: The camera of each.
+            noise: Lowest and highest diffusion time drawn, as shares of the training range.
+            generator: Source of randomness.
+        """
+
+
+class GuidancePrior(Protocol):
+    """A diffusion prior that can be told whose renders it will judge."""
+
+    def condition(self, view: ReferenceView) -> Guidance:
+        """Compute the embeddings once (text, image) and keep them in the guidance."""
+
+
+class Editor(Protocol):
+    """Repaints renders so that they look real: SDEdit with a normal ControlNet."""
+
+    def __call__(
+        self,
+        images: Float[Tensor, "b h w 3"],
+        normals: Float[Tensor, "b h w 3"],
+        orbits: Sequence[Orbit],
+        *,
+        noise: tuple[float, float],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "b h w 3"]:
+        """Give target images for renders and their camera-frame normals, both in [0, 1]."""
+
+
+class EditorPrior(Protocol):
+    """An editor that can be told whose renders it will repaint."""
+
+    def condition(self, view: ReferenceView) -> Editor:
+        """Compute the embeddings once and keep them in the editor."""
+
+
+class PerceptualDistance(Protocol):
+    """LPIPS or its like."""
+
+    def __call__(
+        self, a: Float[Tensor, "b h w 3"], b: Float[Tensor, "b h w 3"]
+    ) -> Float[Tensor, ""]:
+        """Give the mean distance between images in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Everything known beforehand. Absent priors add no term."""
+
+    shape: ShapePrior
+    image: GuidancePrior | None = None
+    """2D: colour renders (GeneMAN-2D's place)."""
+    novel_view: GuidancePrior | None = None
+    """3D: colour renders against the photo and the relative camera (GeneMAN-3D's place)."""
+    normal: GuidancePrior | None = None
+    """Camera-frame normals mapped to [0, 1] on black (HumanNorm's place)."""
+    depth: GuidancePrior | None = None
+    """Inverse depth in [0, 1], three equal channels (HumanNorm's place)."""
+    editor: EditorPrior | None = None
+    perceptual: PerceptualDistance | None = None

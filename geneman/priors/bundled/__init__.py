@@ -1,0 +1,1 @@
+"""The small family of priors, which every user has without a download."""

@@ -1,0 +1,1 @@
+"""From fields and meshes to images, differentiably."""

@@ -1,0 +1,1 @@
+"""Optimisation: the loop that stages and prior training share, and its checkpoints."""
