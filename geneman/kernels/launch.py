@@ -1,0 +1,126 @@
+"""Start Warp kernels: on torch's stream on CUDA, over a pool of threads on the CPU.
+
+A Warp launch on the CPU is serial and releases the interpreter's lock, so a launch of `size`
+indices is cut into ranges that run side by side. A kernel takes `begin: int` as its last
+argument and works on index `begin + wp.tid()`; each index owns what it writes, so the result
+has the same bits for any number of threads.
+"""
+
+import contextlib
+import functools
+import importlib
+import itertools
+import os
+import pkgutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+import warp as wp
+from torch import Tensor
+
+wp.config.log_level = wp.LOG_WARNING
+
+Argument = Tensor | float | int | bool | None
+
+GRAIN = 2048
+"""Fewest indices worth a thread: starting a range costs about 50 microseconds."""
+RANGES_PER_THREAD = 4
+"""More ranges than threads, so that uneven ones even out."""
+
+
+def launch(
+    kernel: wp.Kernel,
+    size: int,
+    inputs: Sequence[Argument],
+    device: torch.device,
+    *,
+    grain: int = GRAIN,
+) -> None:
+    """Run `kernel` once for each index in `range(size)`, and wait for it on the CPU.
+
+    Args:
+        kernel: Takes `inputs`, then `begin: int`; index `begin + wp.tid()`.
+        size: Number of indices; 0 does nothing.
+        inputs: Tensors are passed without copying as arrays of the kernel's element type (a
+            `wp.array(dtype=wp.vec3)` takes a contiguous tensor of shape n 3); None is an empty
+            array.
+        device: Where all tensors live.
+        grain: Fewest indices in a range; 1 if each index is a lot of work (a level, a tile).
+    """
+    if size == 0:
+        return
+    _initialise()
+    arguments = [
+        _to_warp(value, declared.type) if isinstance(value, Tensor) else value
+        for value, declared in zip(inputs, kernel.adj.args, strict=False)
+    ]
+    if device.type == "cuda":
+        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+        wp.launch(kernel, dim=size, inputs=[*arguments, 0], stream=stream)
+        return
+    _load(kernel.module)
+    threads, pool = _threads()
+    count = max(1, min(-(-size // grain), RANGES_PER_THREAD * threads))
+    edges = [size * index // count for index in range(count + 1)]
+
+    def run(begin: int, end: int) -> None:
+        wp.launch(kernel, dim=end - begin, inputs=[*arguments, begin], device="cpu")
+
+    if count == 1 or threads == 1:
+        run(0, size)
+        return
+    for future in [pool.submit(run, *pair) for pair in itertools.pairwise(edges)]:
+        future.result()
+
+
+def compile_kernels(device: torch.device) -> None:
+    """Compile and load every kernel of this package, so that no later call waits for it.
+
+    Warp keeps the result on disk: the second call, in any process, takes milliseconds.
+    """
+    _initialise()
+    package = importlib.import_module(__package__)
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    wp.load_module(package, device=str(device), recursive=True)
+
+
+def _to_warp(tensor: Tensor, declared: Any) -> Any:
+    """View a tensor as the array that the kernel declares."""
+    return wp.from_torch(tensor.detach(), dtype=declared.dtype)
+
+
+@functools.cache
+def _initialise() -> None:
+    """Start Warp; without a driver its native part would greet the user with a warning."""
+    with contextlib.nullcontext() if torch.cuda.is_available() else _native_errors_dropped():
+        wp.init()
+
+
+@contextlib.contextmanager
+def _native_errors_dropped() -> Iterator[None]:
+    """Send what C code prints on the error stream nowhere, for a moment."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@functools.cache
+def _load(module: wp.Module) -> None:
+    """Load a module before threads could compile it twice."""
+    wp.load_module(module, device="cpu")
+
+
+@functools.cache
+def _threads() -> tuple[int, ThreadPoolExecutor]:
+    """Give the number of processors that this process may use, and as many threads."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return count, ThreadPoolExecutor(count, thread_name_prefix="kernels")
