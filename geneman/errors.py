@@ -5,6 +5,7 @@
     │   ├── PhotoError           not a photo, or not one of a person
     │   ├── MapError             a mask, normal, depth or landmark file that does not fit the photo
     │   ├── OptionError          a preset, stage or setting that does not exist or is out of range
+    │   ├── MeshFileError        a mesh file that cannot be read, or holds no usable surface
     │   ├── RunFolderError       a run folder that cannot be read, written or continued
     │   └── MissingComponentError  weights or an optional package that the request needs
     ├── DivergedError            1: an optimisation left the finite numbers
@@ -50,6 +51,10 @@ class MapError(InputError):
 
 class OptionError(InputError):
     """A preset, stage, skeleton or setting that does not exist or is out of range."""
+
+
+class MeshFileError(InputError):
+    """A mesh file cannot be read, or holds no usable surface."""
 
 
 class RunFolderError(InputError):
