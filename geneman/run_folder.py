@@ -241,17 +241,22 @@ class RunFolder:
             }
         )
 
+    def is_current(self, stage: str) -> bool:
+        """Say whether a stage's result is whole and made from the inputs that lie there now."""
+        record = self.stage_record(stage)
+        current = record is not None and record.fingerprint == self.fingerprint(stage)
+        return current and self.damage(stage) is None
+
     def states(self) -> dict[str, StageState]:
         """Say what each stage's result is worth under the settings in `run.json`, in order."""
         states: dict[str, StageState] = {}
         for stage in STAGES:
-            record = self.stage_record(stage)
-            if record is None or self.damage(stage) is not None:
+            if self.stage_record(stage) is None or self.damage(stage) is not None:
                 states[stage] = StageState.MISSING
                 continue
             fresh = all(states[need] is StageState.DONE for need in NEEDS[stage])
-            known = record.fingerprint == self.fingerprint(stage)
-            states[stage] = StageState.DONE if fresh and known else StageState.STALE
+            done = fresh and self.is_current(stage)
+            states[stage] = StageState.DONE if done else StageState.STALE
         return states
 
     def state(self, stage: str) -> StageState:
