@@ -55,16 +55,8 @@ def _add_sorted(
             out[cell, channel] = out[cell, channel] + values[row, channel]
 
 
-def scatter_sum(
-    values: Float[Tensor, "n c"], index: Int[Tensor, "n"], cells: int
-) -> Float[Tensor, "cells c"]:
-    """Add up the rows that carry the same index, in the order of the rows.
-
-    Args:
-        values: Rows; not differentiated (see `gather`, whose backward this is).
-        index: The cell of each row, in [0, cells).
-        cells: Number of cells; those that no row names are 0.
-    """
+def _sum_rows(values: Tensor, index: Tensor, cells: int) -> Tensor:
+    """Add up rows by cell, in their order, the way that suits the device."""
     out = values.new_zeros(cells, values.shape[1])
     values = values.detach().contiguous()
     if values.device.type == "cpu":
@@ -72,10 +64,35 @@ def scatter_sum(
         launch(_add_owned, RANGES, inputs, values.device, grain=1)
         return out
     ordered, order = torch.sort(index.long(), stable=True)
-    edges = torch.arange(cells + 1, device=index.device)
-    starts = torch.searchsorted(ordered, edges)
+    starts = torch.searchsorted(ordered, torch.arange(cells + 1, device=index.device))
     launch(_add_sorted, cells, (starts, order, values, out), values.device)
     return out
+
+
+class _ScatterSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, index, cells):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(index)
+        return _sum_rows(values, index, cells)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        (index,) = ctx.saved_tensors
+        return gradient[index.long()], None, None
+
+
+def scatter_sum(
+    values: Float[Tensor, "n c"], index: Int[Tensor, "n"], cells: int
+) -> Float[Tensor, "cells c"]:
+    """Add up the rows that carry the same index, in the order of the rows.
+
+    Args:
+        values: Rows; gradients flow back to them.
+        index: The cell of each row, in [0, cells).
+        cells: Number of cells; those that no row names are 0.
+    """
+    total: Tensor = _ScatterSum.apply(values, index, cells)  # type: ignore[no-untyped-call]
+    return total
 
 
 class _Gather(torch.autograd.Function):
@@ -89,7 +106,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         (index,) = ctx.saved_tensors
         rows = gradient.reshape(-1, gradient.shape[-1])
-        return scatter_sum(rows, index.reshape(-1), ctx.cells), None
+        return _sum_rows(rows, index.reshape(-1), ctx.cells), None
 
 
 def gather(values: Float[Tensor, "v c"], index: Int[Tensor, "*n"]) -> Float[Tensor, "*n c"]:

@@ -39,6 +39,14 @@ def test_gather_and_its_gradient_equal_torchs():
     torch.testing.assert_close(own.grad, torchs.grad)
 
 
+def test_the_gradient_of_a_sum_is_the_cells_own():
+    values, index, cells = rows(count=200, cells=20)
+    values.requires_grad_()
+    weights = torch.randn(cells, 4)
+    (scatter_sum(values, index, cells) * weights).sum().backward()
+    assert torch.equal(values.grad, weights[index])
+
+
 def test_nothing_adds_up_to_zeros():
     none = torch.zeros(0, dtype=torch.int64)
     assert torch.equal(scatter_sum(torch.zeros(0, 2), none, 3), torch.zeros(3, 2))

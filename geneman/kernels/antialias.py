@@ -1,0 +1,215 @@
+"""Soften silhouettes by how much of a pixel they cover, so that covering has a gradient.
+
+Laine et al. 2020, section 3.4: between two neighbouring pixels that see different triangles,
+the nearer surface ends at a silhouette edge; where that edge crosses the line between the two
+centres says how far it covers the pixels. Their method looks only at edges of the triangle that
+the nearer pixel sees. Ours walks from there over the mesh to the edge: the triangles of a
+sculpted person are about as large as a pixel, and most silhouettes would be missed.
+
+F triangles, S pixels along a side, P pairs of neighbouring pixels, C channels.
+"""
+
+from dataclasses import dataclass
+from typing import no_type_check
+
+import torch
+import warp as wp
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geneman.kernels.launch import launch
+from geneman.kernels.rasterise import Raster
+from geneman.kernels.scatter import gather, scatter_sum
+
+wp.set_module_options({"enable_backward": False})
+
+WALK = 16
+"""Triangles crossed between two pixel centres before a silhouette is given up."""
+
+
+@dataclass(frozen=True)
+class Silhouette:
+    """Pairs of neighbouring pixels between whose centres a silhouette edge passes."""
+
+    near: Int[Tensor, "p"]
+    """Flat index of the pixel that sees the nearer surface, which ends at the edge."""
+    far: Int[Tensor, "p"]
+    edge: Int[Tensor, "p 2"]
+    """The two vertices of the edge."""
+
+
+def neighbours(faces: Int[Tensor, "f 3"]) -> Int[Tensor, "f 3"]:
+    """Find the triangle across each edge of each triangle.
+
+    Edge c of a triangle lies opposite its corner c.
+
+    Returns:
+        3 g + d, for edge d of triangle g; or -1 where not exactly two triangles meet.
+    """
+    if len(faces) == 0:
+        return faces.new_zeros(0, 3, dtype=torch.int32)
+    ends = torch.stack([faces.roll(-1, 1), faces.roll(-2, 1)], dim=-1).reshape(-1, 2).long()
+    low, high = ends.amin(dim=1), ends.amax(dim=1)
+    key, corner = torch.sort(low * (int(high.max()) + 1) + high, stable=True)
+    same = key[1:] == key[:-1]
+    alone = torch.nn.functional.pad(same, (1, 1))
+    pair = same & ~alone[:-2] & ~alone[2:]
+    first, second = corner[:-1][pair], corner[1:][pair]
+    across = torch.full_like(corner, -1)
+    across[first], across[second] = second, first
+    return across.to(torch.int32).reshape(-1, 3)
+
+
+@wp.func
+@no_type_check
+def _on_screen(clip: wp.vec4, half: float, origin: wp.vec2, axis: int, sign: float) -> wp.vec2:
+    """Pixels along the pair's direction and across it, seen from the near pixel's centre."""
+    right = (clip[0] / clip[3] + 1.0) * half - origin[0]
+    down = (1.0 - clip[1] / clip[3]) * half - origin[1]
+    if axis == 0:
+        return wp.vec2(right * sign, down)
+    return wp.vec2(down * sign, right)
+
+
+@wp.func
+@no_type_check
+def _side(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
+    return (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
+
+
+@wp.kernel
+@no_type_check
+def _find(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 (one walk; each buffer by itself)
+    clip: wp.array(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int32),
+    across: wp.array2d(dtype=wp.int32),
+    triangle: wp.array(dtype=wp.int32),
+    depth: wp.array(dtype=wp.float32),
+    size: int,
+    steps: int,
+    edges: wp.array2d(dtype=wp.int32),
+    begin: int,
+) -> None:
+    """Walk from the near pixel of each pair towards the far one, up to a silhouette."""
+    index = begin + wp.tid()
+    axis = index % 2
+    near = index / 2
+    if (axis == 0 and near % size == size - 1) or (axis == 1 and near / size == size - 1):
+        return
+    far = near + 1
+    if axis == 1:
+        far = near + size
+    if triangle[near] == triangle[far]:
+        return
+    sign = wp.float32(1.0)
+    if triangle[near] < 0 or (triangle[far] >= 0 and depth[far] < depth[near]):
+        near = far
+        sign = wp.float32(-1.0)
+    origin = wp.vec2(float(near % size) + 0.5, float(near / size) + 0.5)
+    half = 0.5 * float(size)
+    face = triangle[near]
+    entry = wp.int32(-1)
+    for _ in range(steps):
+        p = clip[faces[face, 0]]
+        q = clip[faces[face, 1]]
+        r = clip[faces[face, 2]]
+        if p[3] <= 0.0 or q[3] <= 0.0 or r[3] <= 0.0:
+            return
+        corners = wp.matrix_from_rows(
+            _on_screen(p, half, origin, axis, sign),
+            _on_screen(q, half, origin, axis, sign),
+            _on_screen(r, half, origin, axis, sign),
+        )
+        leave = wp.int32(-1)
+        reach = wp.float32(-1.0e30)
+        for c in range(3):
+            a = corners[(c + 1) % 3]
+            b = corners[(c + 2) % 3]
+            if c != entry and (a[1] >= 0.0) != (b[1] >= 0.0):
+                crossing = a[0] - (b[0] - a[0]) * a[1] / (b[1] - a[1])
+                if crossing > reach:
+                    reach = crossing
+                    leave = c
+        if leave < 0 or reach > 1.0:
+            return
+        a = corners[(leave + 1) % 3]
+        b = corners[(leave + 2) % 3]
+        beyond = across[face, leave]
+        ends = beyond < 0
+        if beyond >= 0:
+            tip = clip[faces[beyond / 3, beyond % 3]]
+            if tip[3] <= 0.0:
+                return
+            there = _side(a, b, _on_screen(tip, half, origin, axis, sign))
+            ends = there * _side(a, b, corners[leave]) >= 0.0
+        if ends:
+            # An edge that runs more along the pair than across it is the other axis' affair.
+            if wp.abs(b[1] - a[1]) >= wp.abs(b[0] - a[0]):
+                edges[index, 0] = faces[face, (leave + 1) % 3]
+                edges[index, 1] = faces[face, (leave + 2) % 3]
+                edges[index, 2] = near
+            return
+        face = beyond / 3
+        entry = beyond % 3
+
+
+def silhouette(raster: Raster, clip: Float[Tensor, "v 4"], faces: Int[Tensor, "f 3"]) -> Silhouette:
+    """Find where silhouettes pass between the centres of neighbouring pixels.
+
+    Args:
+        raster: What was seen of `clip` and `faces`.
+        clip: Homogeneous positions; not differentiated here.
+        faces: Corners of the triangles.
+    """
+    size, faces = raster.size, faces.to(torch.int32).contiguous()
+    edges = torch.full((2 * size * size, 3), -1, dtype=torch.int32, device=clip.device)
+    seen = (raster.triangle.reshape(-1), raster.depth.reshape(-1))
+    mesh = (clip.detach().contiguous(), faces, neighbours(faces))
+    launch(_find, len(edges), (*mesh, *seen, size, WALK, edges), clip.device)
+    pairs = (edges[:, 0] >= 0).nonzero()[:, 0]
+    found = edges[pairs].long()
+    first = pairs // 2
+    second = first + torch.where(pairs % 2 == 0, 1, size)
+    near = found[:, 2]
+    return Silhouette(near, first + second - near, found[:, :2])
+
+
+def _reach(found: Silhouette, clip: Tensor, size: int) -> Tensor:
+    """Say how far the nearer surface reaches from its pixel's centre, 1 at the other centre."""
+    ends = gather(clip, found.edge)
+    on_screen = ends[..., :2] / ends[..., 3:] * clip.new_tensor([size / 2, -size / 2])
+    row, column = found.near // size, found.near % size
+    centre = torch.stack([column, row], dim=1) + 0.5 - size / 2
+    offset = on_screen - centre[:, None].to(clip)
+    step = found.far - found.near
+    vertical = (step.abs() == size)[:, None]
+    along = torch.where(vertical, offset[..., 1], offset[..., 0]) * step.sign()[:, None]
+    aside = torch.where(vertical, offset[..., 0], offset[..., 1])
+    share = aside[:, 0] / (aside[:, 0] - aside[:, 1])
+    return (along[:, 0] + share * (along[:, 1] - along[:, 0])).clamp(0.0, 1.0)
+
+
+def antialias(
+    image: Float[Tensor, "s s c"],
+    raster: Raster,
+    clip: Float[Tensor, "v 4"],
+    faces: Int[Tensor, "f 3"],
+) -> Float[Tensor, "s s c"]:
+    """Blend pixels across silhouettes by the share that the nearer surface covers.
+
+    Gradients flow to the image and, through the shares, to the x, y and w of `clip`.
+
+    Args:
+        image: One value for each pixel, as if its centre stood for all of it.
+        raster: What was seen of `clip` and `faces`.
+        clip: Homogeneous positions of the vertices.
+        faces: Corners of the triangles.
+    """
+    found = silhouette(raster, clip, faces)
+    reach = _reach(found, clip, raster.size)
+    spills = reach > 0.5  # noqa: PLR2004 (the border between two pixels)
+    target = torch.where(spills, found.far, found.near)
+    source = torch.where(spills, found.near, found.far)
+    colours = image.reshape(-1, image.shape[2])
+    change = (reach - 0.5).abs()[:, None] * (gather(colours, source) - gather(colours, target))
+    return image + scatter_sum(change, target, len(colours)).reshape(image.shape)
