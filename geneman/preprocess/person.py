@@ -19,6 +19,9 @@ from scipy.special import expit
 
 from geneman.priors import weights
 
+BoxEdges = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of the photo."""
+
 _STRIDES = (8, 16, 32, 32, 32)
 _ANCHORS_PER_STRIDE = 2
 DETECTION_SIDE, LANDMARK_SIDE, SEGMENTATION_SIDE = 224, 256, 256
@@ -59,8 +62,8 @@ class Detection:
     """A person that the detector believes in."""
 
     score: float
-    box: tuple[float, float, float, float]
-    """Of the face: left, top, right, bottom."""
+    box: BoxEdges
+    """Of the face."""
     region: Square
     """Of the whole body."""
 
@@ -102,14 +105,15 @@ class PersonModels:
         scores = expit(logits.reshape(-1))
         values = boxes.reshape(-1, 6, 2) / DETECTION_SIDE
         anchors = anchor_centres()
-        found = []
+        found: list[Detection] = []
         for index in np.argsort(-scores):
             if scores[index] < threshold:
                 break
             size, anchor = values[index, 1], anchors[index]
             points = _apply(whole.to_photo, values[index, [0, 2, 3]] + anchor)
             corners = points[0] + np.array([[-0.5], [0.5]]) * size * whole.side
-            box = tuple(float(value) for value in corners.reshape(-1))
+            left, top, right, bottom = (float(value) for value in corners.reshape(-1))
+            box = (left, top, right, bottom)
             if all(overlap(box, other.box) < SUPPRESSION_IOU for other in found):
                 region = body_region(points[1], points[2])
                 found.append(Detection(float(scores[index]), box, region))
@@ -120,9 +124,7 @@ class PersonModels:
         points, _, _ = self._landmarks(photo, region)
         return self._pose_in(photo, body_region(*points[list(_AUXILIARY), :2]))
 
-    def segment(
-        self, photo: UInt8[ndarray, "h w 3"], box: tuple[float, float, float, float]
-    ) -> Float32[ndarray, "h w"]:
+    def segment(self, photo: UInt8[ndarray, "h w 3"], box: BoxEdges) -> Float32[ndarray, "h w"]:
         """Give the chance of each pixel inside a box to be a person's; 0 outside it."""
         left, top, right, bottom = (round(edge) for edge in box)
         part = Image.fromarray(photo[top:bottom, left:right])
@@ -131,7 +133,8 @@ class PersonModels:
         (chance,) = self._segmenter(image)
         cover = np.zeros(photo.shape[:2], np.float32)
         small = Image.fromarray(chance.reshape(side))
-        cover[top:bottom, left:right] = small.resize(part.size, Image.Resampling.BILINEAR)
+        laid = small.resize(part.size, Image.Resampling.BILINEAR)
+        cover[top:bottom, left:right] = np.asarray(laid)
         return cover
 
     def _pose_in(self, photo: UInt8[ndarray, "h w 3"], region: Square) -> Pose:
@@ -198,7 +201,7 @@ def body_region(hips: Float32[ndarray, "2"], edge: Float32[ndarray, "2"]) -> Squ
     return Square((float(hips[0]), float(hips[1])), side, angle)
 
 
-def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+def overlap(a: BoxEdges, b: BoxEdges) -> float:
     """Intersection over union of two boxes (left, top, right, bottom)."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
