@@ -7,7 +7,7 @@ Zero-1-to-3, HumanNorm). Stages cannot tell which they were given.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from geneman.camera import Orbit
 from geneman.view import Framing, HiddenSide, ReferenceView
 
 
+@runtime_checkable
 class ShapePrior(Protocol):
     """Guesses the shape of both sides of a person from the cut-out photo (Sapiens' place)."""
 
@@ -54,6 +55,7 @@ class Surfaces:
     hidden: HiddenSide
 
 
+@runtime_checkable
 class Guidance(Protocol):
     """Says how unlikely renders are, as a loss whose gradient is the distilled score."""
 
@@ -75,6 +77,7 @@ class Guidance(Protocol):
         """
 
 
+@runtime_checkable
 class GuidancePrior(Protocol):
     """A diffusion prior that can be told whose renders it will judge."""
 
@@ -82,6 +85,7 @@ class GuidancePrior(Protocol):
         """Compute the embeddings once (text, image) and keep them in the guidance."""
 
 
+@runtime_checkable
 class Editor(Protocol):
     """Repaints renders so that they look real: SDEdit with a normal ControlNet."""
 
@@ -97,6 +101,7 @@ class Editor(Protocol):
         """Give target images for renders and their camera-frame normals, both in [0, 1]."""
 
 
+@runtime_checkable
 class EditorPrior(Protocol):
     """An editor that can be told whose renders it will repaint."""
 
@@ -104,6 +109,7 @@ class EditorPrior(Protocol):
         """Compute the embeddings once and keep them in the editor."""
 
 
+@runtime_checkable
 class PerceptualDistance(Protocol):
     """LPIPS or its like."""
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from safetensors import safe_open
@@ -19,6 +19,7 @@ from torch import Tensor
 State = Mapping[str, Tensor]
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Something that can be written down and continued (modules and optimisers are)."""
 
@@ -29,6 +30,7 @@ class Stateful(Protocol):
         """Continue from what `state_dict` gave."""
 
 
+@runtime_checkable
 class Checkpoints(Protocol):
     """Where `minimise` keeps its state; `step` is the next step to take."""
 
