@@ -1,0 +1,126 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geneman.kernels import hash_grid, launch
+from geneman.kernels.hash_grid import HashLevels, encode
+from tests.oracles import hash_grid as oracle
+
+LEVELS = HashLevels.geometric(levels=5, base=3, growth=1.7, table_size=256)
+
+
+def inputs(count=200, levels=LEVELS):
+    generator = torch.Generator().manual_seed(0)
+    # Some points lie outside, some on faces of the cube and of cells.
+    points = torch.rand(count, 3, generator=generator) * 1.2 - 0.1
+    points[:8] = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    points[8] = 1 / 3
+    table = torch.randn(levels.offsets[-1], 2, generator=generator)
+    return points, table
+
+
+def test_coarse_levels_keep_every_corner_and_fine_ones_are_hashed():
+    assert LEVELS.resolutions == (3, 5, 8, 14, 25)
+    assert LEVELS.offsets == (0, 64, 280, 536, 792, 1048)
+
+
+def test_the_table_size_must_be_a_power_of_two():
+    with pytest.raises(ValueError, match="power of two, got 100"):
+        HashLevels.geometric(levels=2, base=4, growth=2.0, table_size=100)
+
+
+@pytest.mark.parametrize("open_levels", [0, 1, 3, 5])
+def test_encode_and_its_gradients_equal_the_definition(open_levels):
+    points, table = (value.requires_grad_() for value in inputs())
+    probe = torch.randn(len(points), 10)
+    ours = encode(points, table, LEVELS, open_levels=open_levels)
+    slow = oracle.encode(points, table, LEVELS, open_levels)
+    torch.testing.assert_close(ours, slow)
+    if open_levels == 0:
+        return
+    got = torch.autograd.grad((ours * probe).sum(), [points, table])
+    want = torch.autograd.grad((slow * probe).sum(), [points, table])
+    inside = ((points > 0) & (points < 1)).all(dim=-1)  # on the faces torch halves the slope
+    torch.testing.assert_close(got[0][inside], want[0][inside], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(got[1], want[1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_slope_equals_finite_differences():
+    points, table = inputs()
+    points = points.clamp(0.01, 0.99)[9:]
+    points.requires_grad_()
+    levels = HashLevels.geometric(levels=1, base=4, growth=1.0, table_size=256)
+    cell = points.detach() * 4 % 1
+    away = ((cell > 0.05) & (cell < 0.95)).all(dim=-1)  # from the creases between cells
+    (slope,) = torch.autograd.grad(encode(points, table, levels).sum(), [points])
+    for axis in range(3):
+        step = torch.zeros(3)
+        step[axis] = 1e-3
+        ahead, behind = (encode(points.detach() + s, table, levels).sum(-1) for s in (step, -step))
+        torch.testing.assert_close(
+            slope[away, axis], (ahead - behind)[away] / 2e-3, rtol=1e-2, atol=2e-2
+        )
+
+
+def test_a_constant_table_gives_a_constant_everywhere():
+    points, table = inputs()
+    features = encode(points, torch.full_like(table, 0.25), LEVELS)
+    torch.testing.assert_close(features, torch.full_like(features, 0.25))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_encode_is_linear_in_the_table(seed):
+    points, table = inputs(40)
+    other = torch.randn(table.shape, generator=torch.Generator().manual_seed(seed))
+    together = encode(points, table + other, LEVELS)
+    apart = encode(points, table, LEVELS) + encode(points, other, LEVELS)
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(*[st.integers(0, 3)] * 3))
+def test_a_point_on_a_corner_reads_that_entry_alone(corner):
+    _, table = inputs()
+    features = encode(torch.tensor([corner]) / 3, table, LEVELS, open_levels=1)
+    x, y, z = corner
+    torch.testing.assert_close(features[0, :2], table[x + 4 * (y + 4 * z)], rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_have_the_same_bits_on_one_thread_and_on_many(monkeypatch):
+    points, table = inputs(5000)
+    table.requires_grad_()
+    gradients = []
+    for threads in (1, 2, 3, 7):
+        pool = launch.ThreadPoolExecutor(threads)
+        monkeypatch.setattr(launch, "_threads", lambda n=threads, p=pool: (n, p))
+        features = encode(points, table, LEVELS)
+        gradients.append(torch.autograd.grad(features.sin().sum(), [table])[0])
+        pool.shutdown()
+    assert all(torch.equal(gradients[0], other) for other in gradients[1:])
+
+
+def test_adding_up_in_whole_numbers_gives_the_same_gradient_as_adding_up_by_level():
+    points, table = inputs(500)
+    gradient = torch.randn(500, 5, 2) * 1e-3
+    layout = (*hash_grid._layout(LEVELS, points.device), LEVELS.table_size)
+    by_level = hash_grid._spread_by_level(points, table, layout, 4, gradient)
+    whole = hash_grid._spread_whole_numbers(points, table, layout, 4, gradient)
+    torch.testing.assert_close(whole, by_level, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_both_devices_give_the_same_and_cuda_always_the_same_bits():
+    points, table = inputs(5000)
+    probe = torch.randn(5000, 10)
+    found = []
+    for device in ("cpu", "cuda", "cuda"):
+        here = [value.to(device).requires_grad_() for value in (points, table)]
+        features = encode(*here, LEVELS)
+        slopes = torch.autograd.grad((features * probe.to(device)).sum(), here)
+        found.append([value.cpu() for value in (features, *slopes)])
+    for cpu, cuda, again in zip(*found, strict=True):
+        torch.testing.assert_close(cpu, cuda, rtol=1e-4, atol=1e-4)
+        assert torch.equal(cuda, again)
