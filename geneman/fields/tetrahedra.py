@@ -1,0 +1,239 @@
+"""A band of tetrahedra along a surface: as fine as wanted, and no larger than the surface.
+
+The lattice is body-centred cubic: corners and centres of cubic cells. A tetrahedron joins the
+centres of two cells that share a side with one edge of that side; all have the same shape, four
+of them around each shared side, and no direction is preferred as it is by cubes cut in six.
+
+N cells, V lattice points, E edges, T tetrahedra.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geneman.errors import EmptySurfaceError
+from geneman.kernels.marching_tets import march, zero_points
+from geneman.mesh import Box, Mesh
+
+SignedDistance = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
+"""Positive outside, in scene units; called with a few hundred thousand points at most."""
+
+CHUNK = 1 << 18
+"""Points that a distance is asked for at once: bounds the memory of a field's activations."""
+COARSEST = 8
+"""Cells along the longest side of the box where the search for the surface begins, at least."""
+STEEPEST = 1.5
+"""Slope that the distance may have while a cell that the surface crosses is still found."""
+DIAGONAL = 3**0.5 / 2
+"""From a cell's centre to its corner, in sides."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Cubic cells that fill a box."""
+
+    box: Box
+    resolution: int
+    """Cells along the longest side of the box."""
+
+    @property
+    def spacing(self) -> float:
+        """Side of a cell in scene units."""
+        return self.box.longest / self.resolution
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Cells along each side: as many as cover the box."""
+        x, y, z = (max(round(side / self.spacing + 0.499), 1) for side in self.box.size)
+        return x, y, z
+
+    def place(self, halves: Int[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Give the world points at coordinates counted in half cells."""
+        corner = torch.tensor(self.box.minimum, device=halves.device)
+        return corner + halves * (self.spacing / 2)
+
+    def wall(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Give how far points lie outside the box less one cell: a shape is cut off there."""
+        half = points.new_tensor(self.shape) * (self.spacing / 2)
+        centre = points.new_tensor(self.box.minimum) + half
+        return ((points - centre).abs() - half).amax(dim=-1) + self.spacing
+
+
+@dataclass(frozen=True)
+class Band:
+    """The tetrahedra along a surface."""
+
+    lattice: Lattice
+    cells: Int[Tensor, "n 3"]
+    """Coordinates of the cells, ascending: all that must be kept to build the rest again."""
+    points: Float[Tensor, "v 3"]
+    """Lattice points in world coordinates: the cells' centres first, then their corners."""
+    rim: Bool[Tensor, "v"]
+    """Points of cells that have no neighbour on some side: no surface may pass them."""
+    edges: Int[Tensor, "e 2"]
+    tets: Int[Tensor, "t 4"]
+    tet_edges: Int[Tensor, "t 6"]
+
+    def crossed(self, values: Float[Tensor, "v"]) -> bool:
+        """Say whether there is any surface."""
+        solid = torch.maximum(values, self.lattice.wall(self.points)) < 0
+        return bool(solid.any() and not solid.all())
+
+    def surface(self, values: Float[Tensor, "v"]) -> Mesh:
+        """Extract where `values` (positive outside) cross 0; gradients flow to `values`."""
+        values = torch.maximum(values, self.lattice.wall(self.points))
+        ends, faces = march(values, self.edges, self.tets, self.tet_edges)
+        return Mesh(zero_points(self.points, values, ends), faces)
+
+
+def evaluate(distance: SignedDistance, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+    """Call `distance` chunk by chunk, without gradients."""
+    with torch.no_grad():
+        return torch.cat([distance(chunk) for chunk in points.split(CHUNK)])
+
+
+def band_along(distance: SignedDistance, lattice: Lattice, *, width: float = 2.0) -> Band:
+    """Build the band around the zero of a signed distance, coarse to fine.
+
+    Where the shape reaches the box, it is closed one cell inside.
+
+    Args:
+        distance: Positive outside; its slope may reach `STEEPEST`.
+        lattice: Box and resolution.
+        width: How far a cell's nearest part may lie from the surface, in cells.
+
+    Raises:
+        EmptySurfaceError: The distance crosses zero nowhere in the box.
+    """
+    near, halvings = width * lattice.spacing, 0
+    while lattice.resolution >> (halvings + 1) >= COARSEST:
+        halvings += 1
+    shape = torch.tensor(lattice.shape)
+    axes = [torch.arange(-(-side // (1 << halvings))) for side in shape.tolist()]
+    cells = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
+    children = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    while True:
+        side = lattice.spacing * (1 << halvings)
+        centres = lattice.place((2 * cells + 1) << halvings)
+        away = torch.maximum(evaluate(distance, centres), lattice.wall(centres)).abs()
+        cells = cells[away <= near + STEEPEST * DIAGONAL * side]
+        if halvings == 0:
+            break
+        halvings -= 1
+        cells = (2 * cells[:, None] + children).reshape(-1, 3)
+        cells = cells[((cells << halvings) < shape).all(dim=1)]
+    band = band_of(cells, lattice) if len(cells) else None
+    if band is None or not band.crossed(evaluate(distance, band.points)):
+        raise EmptySurfaceError("the shape has no surface inside its box")
+    return band
+
+
+def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
+    """Join the centres and corners of cells into tetrahedra.
+
+    Args:
+        cells: Coordinates of different cells, in any order.
+        lattice: What they belong to.
+    """
+    shape = torch.tensor(lattice.shape)
+    cells = cells[torch.argsort(_key(cells, shape))].long()
+    count = len(cells)
+    bits = torch.arange(8)[:, None] >> torch.arange(3) & 1
+    corner_keys = _key(cells[:, None] + bits, shape + 1)
+    corner_key, corner = torch.unique(corner_keys, return_inverse=True)
+    corners = _unkey(corner_key, shape + 1)
+    halves = torch.cat([2 * cells + 1, 2 * corners])
+    sides = [_shared_sides(cells, shape, axis) for axis in range(3)]
+    tets, centre_corner, long_keys = _tets(sides, corner, count)
+    # Edges: from centre to centre, one for each side; centre to corner; corner to corner.
+    pairs = torch.cat([pair for pair, _ in sides])
+    spokes = torch.stack([torch.arange(count)[:, None].expand(-1, 8), corner + count], dim=-1)
+    long_key, long_edge = torch.unique(long_keys, return_inverse=True)
+    points = len(halves)
+    long_ends = torch.stack([long_key // points, long_key % points], dim=1)
+    side = torch.arange(len(pairs))[:, None].expand(-1, 4).reshape(-1, 1)
+    tet_edges = torch.cat(
+        [side, centre_corner + len(pairs), long_edge[:, None] + len(pairs) + 8 * count], dim=1
+    )
+    neighbours = torch.zeros(count, dtype=torch.int64).index_add(
+        0, pairs.reshape(-1), torch.ones(pairs.numel(), dtype=torch.int64)
+    )
+    open_cell = neighbours < 6  # noqa: PLR2004 (sides of a cube)
+    rim = torch.zeros(points, dtype=torch.bool)
+    rim[:count] = open_cell
+    rim[corner[open_cell].reshape(-1) + count] = True
+    return Band(
+        lattice,
+        cells,
+        lattice.place(halves),
+        rim,
+        torch.cat([pairs, spokes.reshape(-1, 2), long_ends]).to(torch.int32),
+        tets.to(torch.int32),
+        tet_edges.to(torch.int32),
+    )
+
+
+def _key(cells: Int[Tensor, "*n 3"], shape: Int[Tensor, "3"]) -> Int[Tensor, "*n"]:
+    """Number cells (or points) by their coordinates in a lattice of `shape`."""
+    return (cells[..., 0] * shape[1] + cells[..., 1]) * shape[2] + cells[..., 2]
+
+
+def _unkey(key: Int[Tensor, "n"], shape: Int[Tensor, "3"]) -> Int[Tensor, "n 3"]:
+    """Give the coordinates back: the inverse of `_key`."""
+    z, rest = key % shape[2], key // shape[2]
+    return torch.stack([rest // shape[1], rest % shape[1], z], dim=1)
+
+
+def _shared_sides(
+    cells: Int[Tensor, "n 3"], shape: Int[Tensor, "3"], axis: int
+) -> tuple[Int[Tensor, "s 2"], int]:
+    """Find the pairs of cells that touch along an axis, the lower one first."""
+    key = _key(cells, shape)
+    step = torch.nn.functional.one_hot(torch.tensor(axis), 3)
+    wanted = _key(cells + step, shape)
+    found = torch.searchsorted(key, wanted).clamp(max=len(key) - 1)
+    there = (key[found] == wanted) & (cells[:, axis] + 1 < shape[axis])
+    return torch.stack([there.nonzero()[:, 0], found[there]], dim=1), axis
+
+
+def _tets(
+    sides: list[tuple[Int[Tensor, "_ 2"], int]], corner: Int[Tensor, "n 8"], count: int
+) -> tuple[Int[Tensor, "t 4"], Int[Tensor, "t 4"], Int[Tensor, "t"]]:
+    """Put four tetrahedra around each shared side.
+
+    Returns:
+        The points of each, the numbers of its four edges from centre to corner (8 n + local
+        corner, for cell n), and a key of its edge from corner to corner.
+    """
+    tets, spokes, long_keys = [], [], []
+    points = count + int(corner.max()) + 1
+    for pairs, axis in sides:
+        u, v = 1 << (axis + 1) % 3, 1 << (axis + 2) % 3
+        # Around the side, counter-clockwise seen from the upper cell, as bits of the corner.
+        ring = torch.tensor([0, u, u + v, v])
+        here, there = ring, ring.roll(-1)
+        lower, upper = pairs[:, :1], pairs[:, 1:]
+        p = corner[lower, here + (1 << axis)] + count
+        q = corner[lower, there + (1 << axis)] + count
+        lower, upper = lower.expand(-1, 4), upper.expand(-1, 4)
+        tets.append(torch.stack([lower, upper, p, q], dim=-1))
+        spokes.append(
+            torch.stack(
+                [
+                    8 * lower + here + (1 << axis),
+                    8 * lower + there + (1 << axis),
+                    8 * upper + here,
+                    8 * upper + there,
+                ],
+                dim=-1,
+            )
+        )
+        long_keys.append(torch.minimum(p, q) * points + torch.maximum(p, q))
+    return (
+        torch.cat(tets).reshape(-1, 4),
+        torch.cat(spokes).reshape(-1, 4),
+        torch.cat(long_keys).reshape(-1),
+    )
