@@ -222,7 +222,7 @@ def _local_matrix(node: dict[str, Any]) -> Matrix:
 def _wrapped(uv: NDArray[np.float32]) -> NDArray[np.float32]:
     """Move each triangle's repeated texture coordinates (f, 3, 2) into the first tile."""
     centre = uv.mean(axis=1, keepdims=True)
-    return np.clip(uv - np.floor(centre), 0, 1)
+    return np.asarray(np.clip(uv - np.floor(centre), 0, 1), np.float32)
 
 
 def _side_by_side(
