@@ -12,7 +12,7 @@
     ├── EmptySurfaceError        1: a field holds no surface to extract
     └── DeviceMemoryError        4: the device has not enough memory for the recipe
 
-A cancelled reconstruction is no error: see `geneman.progress.Cancelled` (exit code 3).
+A cancelled reconstruction is no error: see `Cancelled` (exit code 3).
 """
 
 from typing import ClassVar
@@ -77,3 +77,7 @@ class DeviceMemoryError(GenemanError):
     """The device ran out of memory at every size that was tried."""
 
     exit_code: ClassVar[int] = 4
+
+
+class Cancelled(Exception):  # noqa: N818 (a request, not a fault)
+    """Raised by a caller's `Report` to end the reconstruction."""

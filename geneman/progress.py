@@ -11,6 +11,8 @@ from pathlib import Path
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geneman.errors import Cancelled as Cancelled  # noqa: PLC0414 (raised from a Report)
+
 
 @dataclass(frozen=True)
 class StageStarted:
@@ -72,10 +74,6 @@ class StageFinished:
 
 Event = StageStarted | StepDone | ImagePreview | MeshPreview | ArtefactSaved | StageFinished
 Report = Callable[[Event], None]
-
-
-class Cancelled(Exception):  # noqa: N818 (a request, not a fault)
-    """Raised by a caller's `Report` to end the reconstruction."""
 
 
 def silent(event: Event) -> None:

@@ -94,6 +94,9 @@ def describe(kind: type, *, path: str = "") -> list[Field]:
             described += describe(type(default), path=f"{dotted}.")
             continue
         plain, meta = _unwrap(hint)
+        optional = [_unwrap(part) for part in get_args(plain)] if meta is None else []
+        if any(limits for _, limits in optional):
+            plain, meta = next(pair for pair in optional if pair[1] is not None)
         signs = ((sign, getattr(meta, key, None)) for key, sign in LIMITS.items())
         limits = ", ".join(f"{sign} {limit:g}" for sign, limit in signs if limit is not None)
         shown = msgspec.to_builtins(_plain(default))

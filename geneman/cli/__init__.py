@@ -1,0 +1,1 @@
+"""The commands of `geneman`: each module has `command(arguments) -> exit code`."""

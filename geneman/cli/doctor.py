@@ -1,0 +1,101 @@
+"""`geneman doctor`: what this machine offers and what of it is used, with reasons."""
+
+import importlib.util
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+import torch
+from rich.console import Console
+
+import geneman
+from geneman.cli.arguments import parse, say
+from geneman.device import choose, threads
+from geneman.kernels.launch import compile_kernels
+from geneman.priors import weights
+
+ACCELERATORS = {
+    "tinycudann": "BSD-3-Clause",
+    "nvdiffrast": "NVIDIA Source Code License (1-Way Commercial): non-commercial use only",
+    "kaolin": "Apache-2.0",
+}
+"""Optional packages on CUDA, and their licences."""
+PACKAGES = ("torch", "warp-lang", "numpy", "msgspec", "ai-edge-litert", "xatlas")
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what this machine has: devices, versions, threads, accelerators, weights."""
+
+    json: bool = False
+    """Print it as one json object."""
+    warm: bool = False
+    """Also compile all kernels now, so that no later command waits for that."""
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Print the diagnosis."""
+    options = parse(Doctor, "doctor", arguments)
+    if options.warm:
+        compile_kernels(choose("auto"))
+    found = diagnosis()
+    if options.json:
+        say(msgspec.json.encode(found).decode())
+        return 0
+    console = Console(highlight=False)
+    for topic, facts in found.items():
+        console.print(f"[bold]{topic}[/]")
+        for name, fact in facts.items():
+            line = (
+                ", ".join(f"{k}: {v}" for k, v in fact.items()) if isinstance(fact, dict) else fact
+            )
+            console.print(f"  {name:<16} {line}")
+    return 0
+
+
+def diagnosis() -> dict[str, dict[str, Any]]:
+    """Gather everything that decides how a run will go here."""
+    return {
+        "system": {
+            "geneman": geneman.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "threads": threads(),
+        },
+        "devices": _devices(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "accelerators": {name: _accelerator(name) for name in ACCELERATORS},
+        "weights": {
+            entry.role: {
+                "present": weights.present(entry.role),
+                "folder": str(weights.folder(entry.role)),
+                "licence": entry.licence,
+            }
+            for entry in weights.TABLE
+        },
+    }
+
+
+def _devices() -> dict[str, Any]:
+    devices: dict[str, Any] = {"used by auto": choose("auto").type, "cpu": platform.machine()}
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        devices[f"cuda:{index}"] = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"
+    return devices
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _accelerator(name: str) -> dict[str, Any]:
+    """Say whether an optional package is used; this release has no owner file for any of them."""
+    installed = importlib.util.find_spec(name) is not None
+    reason = "the Warp kernels do its work on every device; nothing here calls it yet"
+    return {"installed": installed, "used": False, "licence": ACCELERATORS[name], "reason": reason}
