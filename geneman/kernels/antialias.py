@@ -79,7 +79,7 @@ def _side(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
 
 @wp.kernel
 @no_type_check
-def _find(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 (one walk; each buffer by itself)
+def _find(  # noqa: C901, PLR0912, PLR0915 (one walk; each buffer by itself)
     clip: wp.array(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int32),
     across: wp.array2d(dtype=wp.int32),
@@ -153,18 +153,25 @@ def _find(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 (one walk; each buf
         entry = beyond % 3
 
 
-def silhouette(raster: Raster, clip: Float[Tensor, "v 4"], faces: Int[Tensor, "f 3"]) -> Silhouette:
+def silhouette(
+    raster: Raster,
+    clip: Float[Tensor, "v 4"],
+    faces: Int[Tensor, "f 3"],
+    across: Int[Tensor, "f 3"] | None = None,
+) -> Silhouette:
     """Find where silhouettes pass between the centres of neighbouring pixels.
 
     Args:
         raster: What was seen of `clip` and `faces`.
         clip: Homogeneous positions; not differentiated here.
         faces: Corners of the triangles.
+        across: Their `neighbours`, if known.
     """
     size, faces = raster.size, faces.to(torch.int32).contiguous()
     edges = torch.full((2 * size * size, 3), -1, dtype=torch.int32, device=clip.device)
     seen = (raster.triangle.reshape(-1), raster.depth.reshape(-1))
-    mesh = (clip.detach().contiguous(), faces, neighbours(faces))
+    across = neighbours(faces) if across is None else across
+    mesh = (clip.detach().contiguous(), faces, across)
     launch(_find, len(edges), (*mesh, *seen, size, WALK, edges), clip.device)
     pairs = (edges[:, 0] >= 0).nonzero()[:, 0]
     found = edges[pairs].long()
@@ -194,6 +201,7 @@ def antialias(
     raster: Raster,
     clip: Float[Tensor, "v 4"],
     faces: Int[Tensor, "f 3"],
+    across: Int[Tensor, "f 3"] | None = None,
 ) -> Float[Tensor, "s s c"]:
     """Blend pixels across silhouettes by the share that the nearer surface covers.
 
@@ -204,8 +212,9 @@ def antialias(
         raster: What was seen of `clip` and `faces`.
         clip: Homogeneous positions of the vertices.
         faces: Corners of the triangles.
+        across: Their `neighbours`, if known.
     """
-    found = silhouette(raster, clip, faces)
+    found = silhouette(raster, clip, faces, across)
     reach = _reach(found, clip, raster.size)
     spills = reach > 0.5  # noqa: PLR2004 (the border between two pixels)
     target = torch.where(spills, found.far, found.near)

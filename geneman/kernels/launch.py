@@ -51,7 +51,7 @@ def launch(
     """
     if size == 0:
         return
-    _initialise()
+    initialise()
     arguments = [
         _to_warp(value, declared.type) if isinstance(value, Tensor) else value
         for value, declared in zip(inputs, kernel.adj.args, strict=False)
@@ -80,7 +80,7 @@ def compile_kernels(device: torch.device) -> None:
 
     Warp keeps the result on disk: the second call, in any process, takes milliseconds.
     """
-    _initialise()
+    initialise()
     package = importlib.import_module(__package__)
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
@@ -93,7 +93,7 @@ def _to_warp(tensor: Tensor, declared: Any) -> Any:
 
 
 @functools.cache
-def _initialise() -> None:
+def initialise() -> None:
     """Start Warp; without a driver its native part would greet the user with a warning."""
     with contextlib.nullcontext() if torch.cuda.is_available() else _native_errors_dropped():
         wp.init()
