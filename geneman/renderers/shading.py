@@ -74,7 +74,7 @@ class Subject:
     normals: Float[Tensor, "v 3"]
     sky: Float[Tensor, "v"]
     """Share of the surrounding light that reaches each vertex."""
-    levels: tuple[Float[Tensor, "1 3 h w"], ...]
+    levels: tuple[Float[Tensor, "1 3 _ _"], ...]
     """The texture, and its halvings."""
     texels: Float[Tensor, "f"]
     """Area of each face on the texture."""
