@@ -34,7 +34,8 @@ class Backdrop:
 
     def colours(self, places: Float32[ndarray, "*n 2"]) -> Float32[ndarray, "*n 3"]:
         """Give the background's colour at places in [0, 1] of the photo."""
-        return (_powers(places) @ self.coefficients).clip(0, 1)
+        field: Float32[ndarray, "*n 3"] = _powers(places) @ self.coefficients
+        return field.clip(0, 1)
 
     def difference(
         self, colour: Float32[ndarray, "h w 3"], places: Float32[ndarray, "h w 2"]

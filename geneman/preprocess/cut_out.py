@@ -31,6 +31,7 @@ REACH = 0.5
 
 _SMALL_SIDE = 384
 _PAD = 0.12
+_LIKELY, _POSSIBLE = 0.3, 0.02
 _HALF = 0.5
 
 
@@ -65,11 +66,7 @@ def cut_out(photo: UInt8[ndarray, "h w 3"], models: PersonModels) -> CutOut:
     """
     people = find_people(photo, models)
     if not people:
-        raise PhotoError(
-            "A photo must show a person",
-            value="one in which nobody is found",
-            remedy="choose another photo, crop it closer to the person, or give --mask",
-        )
+        raise nobody_found()
     cover = _joint_cover(photo, models, people)
     small = _Crop.of(photo, (0, 0, photo.shape[1], photo.shape[0]), _SMALL_SIDE)
     rough = small.view(cover)
@@ -80,6 +77,25 @@ def cut_out(photo: UInt8[ndarray, "h w 3"], models: PersonModels) -> CutOut:
     crop = _Crop.of(photo, _padded(small.box_of(wanted), photo), WORKING_SIDE)
     alpha = _matte(crop, crop.view(cover), backdrop)
     return CutOut(crop.laid_back(alpha, photo), people[0])
+
+
+def nobody_found() -> PhotoError:
+    """Say that the photo shows nobody."""
+    return PhotoError(
+        "A photo must show a person",
+        value="one in which nobody is found",
+        remedy="choose another photo, crop it closer to the person, or give --mask",
+    )
+
+
+def only_main_person(
+    alpha: Float32[ndarray, "h w"], people: Sequence[Pose]
+) -> Float32[ndarray, "h w"]:
+    """Keep of a matte of everybody what hangs together with the main person."""
+    main, others = people[0].cover, people[1:]
+    for other in others:
+        alpha = np.where(other.cover > np.maximum(main, _HALF), 0, alpha).astype(np.float32)
+    return _whole(alpha, main)
 
 
 @dataclass(frozen=True)
@@ -153,7 +169,7 @@ def _joint_cover(
     main = people[0].cover
     height, width = main.shape
     far = models.segment(photo, (0, 0, width, height))
-    rows, columns = np.nonzero((main > 0.3) | ((far > _HALF) & (main > 0.02)))
+    rows, columns = np.nonzero((main > _LIKELY) | ((far > _HALF) & (main > _POSSIBLE)))
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     near = models.segment(photo, _padded(box, photo))
     votes = [logit(chance.clip(0.02, 0.98)) for chance in (main, far, near)]
@@ -181,7 +197,8 @@ def _attached(
     near = ndimage.distance_transform_edt(~person) < reach
     differs = (solid > max(0.12, 8 * backdrop.noise)) & near
     bridged = ndimage.binary_dilation(differs, disc(1)) | person  # wires break at this size
-    return _connected(bridged, person) & differs
+    attached: Bool[ndarray, "h w"] = _connected(bridged, person) & differs
+    return attached
 
 
 def _matte(

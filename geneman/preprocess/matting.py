@@ -40,11 +40,12 @@ def alpha_matte(
         preconditioner=partial(ichol, shifts=_SHIFTS, max_nnz=_MOST_ENTRIES),
         cg_kwargs={"rtol": 1e-4, "maxiter": 1000},
     )
-    return np.asarray(alpha, np.float32)
+    matte: Float32[ndarray, "h w"] = np.asarray(alpha, np.float32)
+    return matte
 
 
 def foreground_colour(
-    colour: Float32[ndarray, "h w 3"], alpha: Float32[ndarray, "h w"]
+    colour: Float32[ndarray, "h w 3"], alpha: Float32[ndarray, "h w"], *, rim: float = RIM
 ) -> Float32[ndarray, "h w 3"]:
     """Give the person's own colours: the photo's inside, continued to the outline and beyond.
 
@@ -54,11 +55,12 @@ def foreground_colour(
 
     depth = ndimage.distance_transform_edt(alpha > _HALF).astype(np.float32)
     # Thin things (fingers, glasses) have no inside that deep: they keep their middle.
-    reach = np.minimum(RIM, 0.6 * ndimage.maximum_filter(depth, size=5))
+    reach = np.minimum(rim, 0.6 * ndimage.maximum_filter(depth, size=5))
     trust = np.minimum(alpha, (depth / (reach + 0.5)).clip(0, 1) ** 2)
     own = estimate_foreground_ml(colour.astype(np.float64), trust.astype(np.float64))
     share = trust[..., None]
-    return (share * colour + (1 - share) * np.asarray(own, np.float32)).clip(0, 1)
+    mixed: Float32[ndarray, "h w 3"] = share * colour + (1 - share) * np.asarray(own, np.float32)
+    return mixed.clip(0, 1)
 
 
 def disc(radius: int) -> Bool[ndarray, "s s"]:

@@ -84,6 +84,8 @@ class Pose:
 class PersonModels:
     """The three networks, each loaded when first asked."""
 
+    name = "mediapipe"
+
     @cached_property
     def _detector(self) -> "_Network":
         return _Network(weights.path("person", "pose_detection.tflite"))
