@@ -122,6 +122,7 @@ def visible(
         least_light: Share of the ray's light that must be left in front of a sample.
         least_alpha: Share of the arriving light that a sample must stop.
     """
+    light: Tensor
     _, light = _Weigh.apply(density.detach(), samples)  # type: ignore[no-untyped-call]
     alpha = -torch.expm1(-density.detach() * (samples.far - samples.near))
     return (light >= least_light) & (alpha >= least_alpha)
