@@ -16,7 +16,6 @@ the stages after it stale, and a stage that was re-run with the same outcome doe
 
 import contextlib
 import enum
-import logging
 import os
 import shutil
 import time
@@ -53,7 +52,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 """Whose artefacts each stage reads."""
 
-log = logging.getLogger("geneman")
+FACTS = "facts.json"
+"""A file that any result may hold; `run.json` repeats it."""
 
 
 class StageState(enum.StrEnum):
@@ -71,6 +71,8 @@ class StageSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     """Wall clock of all attempts together, killed ones included."""
     losses: dict[str, float] = {}
     """The weighted terms at the last step."""
+    facts: dict[str, Any] = {}
+    """The result's own `facts.json`: where each map came from, how the mesh is made."""
 
 
 class StageRecord(msgspec.Struct, frozen=True):
@@ -107,8 +109,6 @@ class RunRecord(msgspec.Struct):
     device: str = ""
     threads: int = 0
     priors: dict[str, str] = {}
-    shape_source: dict[str, str] = {}
-    """Where each map of the reference view came from: given, or the estimator's name."""
     stages: dict[str, StageSummary] = {}
     peak_memory_bytes: int = 0
     reference: dict[str, float] = {}
@@ -212,6 +212,11 @@ class RunFolder:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
+    def facts(self, stage: str) -> dict[str, Any]:
+        """Give what a result says about itself in `facts.json`, if it does."""
+        file = self.result(stage) / FACTS
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any]) if file.exists() else {}
+
     def damage(self, stage: str) -> str | None:
         """Name the first file of a result that is gone or no longer what was written."""
         record = self.stage_record(stage)
@@ -308,7 +313,7 @@ class RunFolder:
         self._settle(stage)
         make_last(folder)
         shutil.rmtree(folder / "work", ignore_errors=True)
-        self.record.stages[stage] = StageSummary(record.seconds, record.losses)
+        self.record.stages[stage] = StageSummary(record.seconds, record.losses, self.facts(stage))
         self.save()
         return record
 
@@ -320,10 +325,11 @@ class RunFolder:
             os.replace(folder / "partial", folder / "result")
 
     def publish(self, stage: str) -> list[Path]:
-        """Copy a result's files to the top of the run, where people look for them."""
+        """Copy a result's files, but its facts, to the top of the run, where people look."""
         record = self.stage_record(stage)
         published = []
-        for name, digest in record.files.items() if record else ():
+        files = {n: d for n, d in record.files.items() if n != FACTS} if record else {}
+        for name, digest in files.items():
             target = self.path / name
             if not target.is_file() or digest_of_file(target) != digest:
                 write_whole(target, (self.result(stage) / name).read_bytes())

@@ -153,6 +153,15 @@ def test_published_files_are_those_of_the_result_without_its_record(tmp_path: Pa
         assert (tmp_path / "a.txt").read_text() == "model"
 
 
+def test_facts_of_a_result_are_repeated_in_run_json_and_not_published(tmp_path: Path) -> None:
+    with RunFolder.locked(tmp_path) as run:
+        attempt = run.begin("finish", "cpu")
+        facts = b'{"faces": 12}'
+        run.commit("finish", attempt, lambda folder: write_whole(folder / "facts.json", facts))
+        assert run.publish("finish") == []
+    assert RunFolder.read(tmp_path).record.stages["finish"].facts == {"faces": 12}
+
+
 def test_every_stage_reads_only_earlier_ones() -> None:
     for index, stage in enumerate(STAGES):
         assert set(NEEDS[stage]) <= set(STAGES[:index])

@@ -1,0 +1,74 @@
+# Two commands matter: `make demo` shows a person, `make test` runs all checks.
+# Every target may be run again; what is done already is not done twice.
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+       --constraint requirements/cpu.txt
+DEMO ?= demo
+NEEDED_MB := 4000
+
+.PHONY: help setup demo test lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make setup   the virtual environment $(VENV), the person models, the compiled kernels"
+	@echo "make demo    setup, then a photo that scikit-image ships becomes a 3D person in $(DEMO)/"
+	@echo "make test    setup with the test tools, then all checks"
+	@echo "make lint    only the checks that run nothing"
+
+# ---- environment -----------------------------------------------------------------------------
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing: install it, as in 'apt install python3.11 python3.11-venv'." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, but $(PYTHON) is older: set PYTHON=/path/to/python3.11." >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install it, as in 'apt install python3.11-venv'." >&2; exit 2; }
+	@test "$$(df -Pm . | awk 'NR == 2 { print $$4 }')" -ge $(NEEDED_MB) || { echo "$(NEEDED_MB) MB of free disk are needed here for the packages: free some space." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml requirements/cpu.txt | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml requirements/cpu.txt | $(BIN)/python
+	$(PIP) --editable ".[dev]"
+	@touch $@ $(VENV)/.installed
+
+# The models are a megabyte-sized download; the kernels take a minute to compile, once.
+$(VENV)/.warm: $(VENV)/.installed $(wildcard geneman/kernels/*.py)
+	$(BIN)/geneman weights get person
+	$(BIN)/geneman doctor --warm >/dev/null
+	@touch $@
+
+setup: $(VENV)/.warm
+
+# ---- what it is for --------------------------------------------------------------------------
+
+$(DEMO)/astronaut.png: | $(VENV)/.installed
+	@mkdir -p $(DEMO)
+	$(BIN)/python -c "from PIL import Image; from skimage import data; Image.fromarray(data.astronaut()).save('$@')"
+
+demo: setup $(DEMO)/astronaut.png
+	$(BIN)/geneman reconstruct $(DEMO)/astronaut.png -o $(DEMO)/run --preset draft
+
+# ---- checks ----------------------------------------------------------------------------------
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy geneman tests
+	$(BIN)/lint-imports
+
+tests/gltf_validator/node_modules: tests/gltf_validator/package-lock.json
+	@if command -v npm >/dev/null; then \
+		npm ci --silent --no-audit --no-fund --prefix tests/gltf_validator && touch $@; \
+	else \
+		echo "npm is missing, so the Khronos validator's test is skipped."; \
+	fi
+
+test: $(VENV)/.installed-dev setup lint tests/gltf_validator/node_modules
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) $(DEMO) tests/gltf_validator/node_modules .mypy_cache .ruff_cache .pytest_cache
