@@ -95,7 +95,7 @@ def only_main_person(
     main, others = people[0].cover, people[1:]
     for other in others:
         alpha = np.where(other.cover > np.maximum(main, _HALF), 0, alpha).astype(np.float32)
-    return _whole(alpha, main)
+    return in_one_piece(alpha, main > _HALF)
 
 
 @dataclass(frozen=True)
@@ -216,18 +216,23 @@ def _matte(
         same = (whole < min(3 * backdrop.noise, 0.04)) & ~inner
         outer |= ndimage.binary_opening(same, disc(2)) & (cover < SURE)
     alpha = alpha_matte(crop.colour, inner, outer)
-    return _whole(alpha, cover)
+    return in_one_piece(alpha, cover > _HALF)
 
 
-def _whole(
-    alpha: Float32[ndarray, "h w"], cover: Float32[ndarray, "h w"]
+def in_one_piece(
+    alpha: Float32[ndarray, "h w"], person: Bool[ndarray, "h w"]
 ) -> Float32[ndarray, "h w"]:
-    """Drop what is not connected to the person, fill what the networks call person inside."""
+    """Drop what is not connected to the person, fill the holes that are person for sure.
+
+    Args:
+        alpha: A matte.
+        person: What is the person for all that is known.
+    """
     alpha = ((alpha - 0.04) / 0.92).clip(0, 1)
-    person = _connected(alpha > _HALF, cover > _HALF)
-    filled = ndimage.binary_fill_holes(person) & (cover > _HALF)
-    fringe = ndimage.binary_dilation(person, disc(4))  # hair: cover below a half, but attached
-    return np.where(filled & ~person, 1, np.where(fringe, alpha, 0)).astype(np.float32)
+    kept = _connected(alpha > _HALF, person)
+    filled = ndimage.binary_fill_holes(kept) & person
+    fringe = ndimage.binary_dilation(kept, disc(4))  # hair: covered by less than half
+    return np.where(filled & ~kept, 1, np.where(fringe, alpha, 0)).astype(np.float32)
 
 
 def _connected(

@@ -162,11 +162,13 @@ def _strongest(field: Float32[ndarray, "s s c"], where: Bool[ndarray, "s s"]) ->
 def _slopes(photo: Float32[ndarray, "H W 3"], blur: float) -> Float32[ndarray, "2 H W 3"]:
     soft = ndimage.gaussian_filter(photo, (blur, blur, 0))
     down, right = np.gradient(soft, axis=(0, 1))
-    return np.stack([right, down])
+    # The same edges count the same in any photo: slopes are in units of its typical one.
+    typical = np.abs(down).mean() + np.abs(right).mean() + 1e-6
+    return np.stack([right, down]) / np.float32(typical)
 
 
 def _strength(slopes: Float32[ndarray, "2 H W 3"], edge: _Edge, frame: Frame) -> float:
-    """Say how strongly the photo changes across an edge, in units of its own typical change."""
+    """Say how strongly the photo changes across an edge."""
     places = (edge.points - (frame.x, frame.y)) / frame.scale - _HALF
     at = [places[:, 1], places[:, 0]]
     along = [
@@ -176,7 +178,7 @@ def _strength(slopes: Float32[ndarray, "2 H W 3"], edge: _Edge, frame: Frame) ->
     ]
     change = np.linalg.norm(along, axis=0)
     # The root lets many weak edges outvote a few strong ones.
-    return float((edge.share * np.sqrt(change)).sum() / np.sqrt(np.abs(slopes).mean() + 1e-6))
+    return float((edge.share * np.sqrt(change)).sum())
 
 
 def _search(

@@ -12,7 +12,13 @@ from numpy import ndarray
 from PIL import Image
 
 from geneman.errors import PhotoError
-from geneman.preprocess.cut_out import cut_out, find_people, nobody_found, only_main_person
+from geneman.preprocess.cut_out import (
+    cut_out,
+    find_people,
+    in_one_piece,
+    nobody_found,
+    only_main_person,
+)
 from geneman.preprocess.person import PersonModels, Pose
 from geneman.preprocess.photo import Photo
 from geneman.preprocess.removal import remove_background
@@ -67,6 +73,8 @@ def find_subject(photo: Photo, mask: Bool[ndarray, "h w"] | None) -> Subject:
     if known is not None:
         alpha = np.asarray(Image.fromarray(known).reduce(shrunk))
         _must_show_something(alpha)
+        if mask is None:
+            alpha = in_one_piece(alpha, alpha > _HALF)  # shadows fade in alpha channels
         source = GIVEN if mask is not None else ALPHA
         return _with_pose(colour, alpha, models, shrunk, source)
     removed = remove_background(picture)
