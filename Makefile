@@ -4,7 +4,7 @@
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile \
        --constraint requirements/cpu.txt
 DEMO ?= demo
 NEEDED_MB := 4000

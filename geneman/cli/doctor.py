@@ -1,5 +1,6 @@
 """`geneman doctor`: what this machine offers and what of it is used, with reasons."""
 
+import importlib
 import importlib.util
 import platform
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ class Doctor:
     json: bool = False
     """Print it as one json object."""
     warm: bool = False
-    """Also compile all kernels now, so that no later command waits for that."""
+    """Also compile all kernels now (Warp's and the matting's), so that nothing waits for it later."""
 
 
 def command(arguments: Sequence[str]) -> int:
@@ -41,6 +42,7 @@ def command(arguments: Sequence[str]) -> int:
     options = parse(Doctor, "doctor", arguments)
     if options.warm:
         compile_kernels(choose("auto"))
+        importlib.import_module("pymatting")  # numba compiles at import and keeps the result
     found = diagnosis()
     if options.json:
         say(msgspec.json.encode(found).decode())

@@ -1,4 +1,4 @@
-"""How close a finished run is to its photo, and where `run.json` keeps that."""
+"""How close a finished run is to its photo, and measured where `run.json` does not say it."""
 
 from dataclasses import asdict
 
@@ -10,15 +10,9 @@ from geneman.run_folder import RunFolder
 
 
 def measure(run: RunFolder, device: torch.device) -> dict[str, float]:
-    """Give psnr (dB), mask_iou and normal_deg of a textured run, measured once.
-
-    An unfinished run gives nothing.
-    """
-    record = run.record
-    textured = run.stage_record("pixel_texture") is not None
-    if textured and not record.reference:
-        view = load_view(run.result("prepare"), device)
-        person = load_textured(run.result("pixel_texture"), device)
-        record.reference = asdict(reference_fidelity(view, person))
-        run.save()
-    return record.reference
+    """Give psnr (dB), mask_iou and normal_deg of a run; nothing before it is textured."""
+    if run.record.reference or run.stage_record("pixel_texture") is None:
+        return run.record.reference
+    view = load_view(run.result("prepare"), device)
+    person = load_textured(run.result("pixel_texture"), device)
+    return asdict(reference_fidelity(view, person))
