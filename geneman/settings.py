@@ -84,9 +84,7 @@ def override(settings: T, texts: Mapping[str, str], *, path: str = "recipe") -> 
 def describe(kind: type, *, path: str = "") -> list[Field]:
     """List every field of settings, those of nested ones by dotted path."""
     described: list[Field] = []
-    texts = {
-        p.arg_name: p.description or "" for p in docstring_parser.parse_from_object(kind).params
-    }
+    texts = _texts(kind)
     defaults = kind()
     for name, hint in _hints(kind).items():
         dotted, default = f"{path}{name}", getattr(defaults, name)
@@ -103,6 +101,16 @@ def describe(kind: type, *, path: str = "") -> list[Field]:
         text = " ".join(texts.get(name, "").split())
         described.append(Field(dotted, _name(plain), shown, limits, text))
     return described
+
+
+def _texts(kind: type) -> dict[str, str]:
+    """Give the docstring under each field, inherited ones included."""
+    texts: dict[str, str] = {}
+    for ancestor in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(ancestor):
+            params = docstring_parser.parse_from_object(ancestor).params
+            texts |= {p.arg_name: p.description for p in params if p.description}
+    return texts
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

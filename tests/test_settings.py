@@ -138,6 +138,18 @@ def test_every_field_is_described_with_text_default_and_limits() -> None:
     assert fields["sculpt.weight"].type == "number or schedule"
 
 
+@dataclass(frozen=True)
+class Inherited(Sculpt):
+    extra: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Of its own."""
+
+
+def test_inherited_and_optional_fields_keep_their_texts_and_limits() -> None:
+    fields = {field.path: field for field in describe(Inherited)}
+    assert fields["steps"].text == "Gradient steps (METHOD section 4)."
+    assert (fields["extra"].text, fields["extra"].limits) == ("Of its own.", "> 0")
+
+
 def test_nearest_names_the_likely_word_or_all() -> None:
     assert nearest("drafd", ["draft", "paper"]) == "did you mean 'draft'"
     assert nearest("zzz", ["draft", "paper"]) == "use one of draft, paper"

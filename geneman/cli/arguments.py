@@ -44,13 +44,10 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
 def _in_one_line(box: str) -> str:
     """Take the words out of the box that tyro draws, up to its advice."""
     lines = (line.strip("│╭╮╰╯─ \t") for line in box.splitlines())
-    words = re.sub(
-        r"Parsing error|Value error|Unrecognized options:?|Missing argument|Required options"
-        r"|from geneman [a-z]+(?=:)",
-        "",
-        " ".join(lines),
-    )
-    words = re.split(r"For full helptext|Perhaps you meant|-{4,}", words)[0]
+    words = " ".join(line for line in lines if line.strip("-"))
+    words = re.split(r"For full helptext|Perhaps you meant", words)[0]
+    titles = r"Parsing error|Value error|Unrecognized options:?|Missing argument|Required options"
+    words = re.sub(titles + r"|from geneman [a-z]+(?=:)", "", words)
     return " ".join(words.split()).replace(" :", ":")
 
 

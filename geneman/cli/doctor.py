@@ -34,7 +34,7 @@ class Doctor:
     json: bool = False
     """Print it as one json object."""
     warm: bool = False
-    """Also compile all kernels now (Warp's and the matting's), so that nothing waits for it later."""
+    """Also compile all kernels now (Warp's and the matting's), so that nothing waits later."""
 
 
 def command(arguments: Sequence[str]) -> int:
