@@ -177,7 +177,7 @@ def _write_mp4(frames: Sequence[Frame], path: Path, seconds: float) -> None:
         container.mux(stream.encode())
 
 
-def _framed(picture: Float[Tensor, "h w 3"], margin: int) -> Float[Tensor, "h w 3"]:
+def _framed(picture: Float[Tensor, "h w 3"], margin: int) -> Float[Tensor, "h framed 3"]:
     """Give the strip the same margin left and right as between two views."""
     paper = picture.new_tensor(STUDIO.background).expand(len(picture), margin, 3)
     return torch.cat([paper, picture, paper], dim=1)
