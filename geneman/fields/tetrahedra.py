@@ -103,7 +103,7 @@ def band_along(distance: SignedDistance, lattice: Lattice, *, width: float = 2.0
     Args:
         distance: Positive outside; its slope may reach `STEEPEST`.
         lattice: Box and resolution.
-        width: How far a cell's nearest part may lie from the surface, in cells.
+        width: How far a cell's nearest part may lie from the surface, in cells; 1 at least.
 
     Raises:
         EmptySurfaceError: The distance crosses zero nowhere in the box.
@@ -119,7 +119,8 @@ def band_along(distance: SignedDistance, lattice: Lattice, *, width: float = 2.0
         side = lattice.spacing * (1 << halvings)
         centres = lattice.place((2 * cells + 1) << halvings)
         away = torch.maximum(evaluate(distance, centres), lattice.wall(centres)).abs()
-        cells = cells[away <= near + STEEPEST * DIAGONAL * side]
+        slope = STEEPEST if halvings else 1.0
+        cells = cells[away <= near + slope * DIAGONAL * side]
         if halvings == 0:
             break
         halvings -= 1
