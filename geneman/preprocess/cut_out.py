@@ -24,8 +24,13 @@ WORKING_SIDE = 768
 """Longest side of the crop in which the matte is solved, in pixels."""
 SURE, UNSURE = 0.9, 0.1
 """Where the networks' joint chance is beyond these, they are believed."""
-BAND = 3 / 256
-"""Half the width of the band that is solved, as a share of the crop: three network pixels."""
+VERDICT = 1.5
+"""Three opinions that agree are surer than each: their mean log-odds are raised so much."""
+CERTAIN = 0.02
+"""Beyond this chance (and its opposite) all three agree."""
+BAND, NARROW_BAND = 3 / 256, 1.2 / 256
+"""Half the width of the band that is solved, as shares of the crop: so many network pixels.
+The narrow one is for where all three agree, else gaps between arm and body would close."""
 REACH = 0.5
 """How far from the networks' silhouette a thing may stick out, as a share of the person."""
 
@@ -164,16 +169,20 @@ def _joint_cover(
 ) -> Float32[ndarray, "h w"]:
     """Let the three silhouettes vote: the pose's, and the segmenter's of the whole and of a crop.
 
-    The pose model knows which person, the segmenter keeps what people wear and hold.
+    The pose model knows which person, the segmenter keeps what people wear and hold. Each has
+    256 pixels for what it sees, so the closer it looks at the person the more its vote counts.
     """
     main = people[0].cover
     height, width = main.shape
     far = models.segment(photo, (0, 0, width, height))
     rows, columns = np.nonzero((main > _LIKELY) | ((far > _HALF) & (main > _POSSIBLE)))
-    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-    near = models.segment(photo, _padded(box, photo))
-    votes = [logit(chance.clip(0.02, 0.98)) for chance in (main, far, near)]
-    joint = expit(0.75 * votes[0] + 0.375 * (votes[1] + votes[2]))
+    box = _padded((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1), photo)
+    near = models.segment(photo, box)
+    span = max(box[2] - box[0], box[3] - box[1])
+    weights = np.array([min(1.0, span / people[0].region.side), 0.5 * span / max(width, height), 1])
+    votes = [logit(chance.clip(0.01, 0.99)) for chance in (main, far, near)]
+    mean = sum(share * vote for share, vote in zip(weights / weights.sum(), votes, strict=True))
+    joint = expit(VERDICT * mean)
     for other in people[1:]:
         joint = np.where(other.cover > np.maximum(main, _HALF), 0, joint)
     return np.asarray(joint, np.float32)
@@ -204,10 +213,9 @@ def _attached(
 def _matte(
     crop: _Crop, cover: Float32[ndarray, "h w"], backdrop: Backdrop | None
 ) -> Float32[ndarray, "h w"]:
-    radius = max(3, round(max(crop.size) * BAND))
     # The photo's edge is no outline: beyond it the person goes on.
-    inner = ndimage.binary_erosion(cover > SURE, disc(radius), border_value=1)
-    outer = ndimage.binary_erosion(cover < UNSURE, disc(radius), border_value=1)
+    inner = _deep_in(cover > SURE, BAND) | _deep_in(cover > 1 - CERTAIN, NARROW_BAND)
+    outer = _deep_in(cover < UNSURE, BAND) | _deep_in(cover < CERTAIN, NARROW_BAND)
     if backdrop is not None:
         whole, solid = backdrop.difference(crop.colour, crop.places)
         things = _attached(crop, cover, backdrop)
@@ -215,8 +223,15 @@ def _matte(
         inner |= things & (solid > max(0.3, 12 * backdrop.noise))
         same = (whole < min(3 * backdrop.noise, 0.04)) & ~inner
         outer |= ndimage.binary_opening(same, disc(2)) & (cover < SURE)
-    alpha = alpha_matte(crop.colour, inner, outer)
+        cover = np.where(things, np.maximum(cover, SURE), cover)
+    alpha = alpha_matte(crop.colour, inner, outer, cover)
     return in_one_piece(alpha, cover > _HALF)
+
+
+def _deep_in(area: Bool[ndarray, "h w"], band: float) -> Bool[ndarray, "h w"]:
+    """Erode by a share of the longest side; the photo's edge does not count as an edge."""
+    radius = max(1, round(max(area.shape) * band))
+    return np.asarray(ndimage.binary_erosion(area, disc(radius), border_value=1))
 
 
 def in_one_piece(
