@@ -46,11 +46,16 @@ class Look:
         return self._blend(self.mesh.vertices, self.mesh.faces)
 
     @cached_property
+    def directions(self) -> Float[Tensor, "p 3"]:
+        """Unit normals of those points, in the world."""
+        blended = self._blend(vertex_normals(self.mesh), self.mesh.faces)
+        return torch.nn.functional.normalize(blended, dim=1)
+
+    @cached_property
     def normals(self) -> Float[Tensor, "s s 3"]:
         """Camera-frame normals mapped to [0, 1]; black where there is nothing."""
-        turned = self.orbit.turn_to_camera(vertex_normals(self.mesh))
-        unit = torch.nn.functional.normalize(self._blend(turned, self.mesh.faces), dim=1)
-        return self.picture(unit / 2 + 0.5, background=0.0)
+        turned = self.orbit.turn_to_camera(self.directions)
+        return self.picture(turned / 2 + 0.5, background=0.0)
 
     def footprints(self, atlas: UvMap, size: int) -> Footprints:
         """Find the texels that each covered pixel sees."""
