@@ -71,6 +71,8 @@ class Band:
     """Coordinates of the cells, ascending: all that must be kept to build the rest again."""
     points: Float[Tensor, "v 3"]
     """Lattice points in world coordinates: the cells' centres first, then their corners."""
+    corners: Int[Tensor, "n 8"]
+    """Which points are the corners of each cell; its centre has the cell's own number."""
     rim: Bool[Tensor, "v"]
     """Points of cells that have no neighbour on some side: no surface may pass them."""
     edges: Int[Tensor, "e 2"]
@@ -126,10 +128,32 @@ def band_along(distance: SignedDistance, lattice: Lattice, *, width: float = 2.0
         halvings -= 1
         cells = (2 * cells[:, None] + children).reshape(-1, 3)
         cells = cells[((cells << halvings) < shape).all(dim=1)]
-    band = band_of(cells, lattice) if len(cells) else None
-    if band is None or not band.crossed(evaluate(distance, band.points)):
+    if len(cells) == 0:
         raise EmptySurfaceError("the shape has no surface inside its box")
-    return band
+    return _closed(distance, band_of(cells, lattice))
+
+
+def _closed(distance: SignedDistance, band: Band) -> Band:
+    """Add cells where the surface passes the rim, until it passes nowhere.
+
+    A distance that is steeper than `STEEPEST` somewhere may leave cells out that it crosses.
+    """
+    shape = torch.tensor(band.lattice.shape)
+    sides = torch.cat([torch.eye(3, dtype=torch.int64), -torch.eye(3, dtype=torch.int64)])
+    while True:
+        values = evaluate(distance, band.points)
+        if not band.crossed(values):
+            raise EmptySurfaceError("the shape has no surface inside its box")
+        solid = torch.maximum(values, band.lattice.wall(band.points)) < 0
+        all_points = torch.cat([torch.arange(len(band.cells))[:, None], band.corners], dim=1)
+        inside = solid[all_points].sum(dim=1)
+        mixed = (inside > 0) & (inside < all_points.shape[1]) & band.rim[: len(band.cells)]
+        around = (band.cells[mixed][:, None] + sides).reshape(-1, 3)
+        around = around[((around >= 0) & (around < shape)).all(dim=1)]
+        cells = torch.unique(torch.cat([band.cells, around]), dim=0)
+        if len(cells) == len(band.cells):
+            return band
+        band = band_of(cells, band.lattice)
 
 
 def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
@@ -170,6 +194,7 @@ def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
         lattice,
         cells,
         lattice.place(halves),
+        corner + count,
         rim,
         torch.cat([pairs, spokes.reshape(-1, 2), long_ends]).to(torch.int32),
         tets.to(torch.int32),

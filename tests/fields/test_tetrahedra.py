@@ -116,6 +116,11 @@ def test_no_surface_passes_the_rim():
     assert evaluate(torus, band.points)[band.rim].abs().min() > 0.099  # a cell
 
 
+def test_a_steep_distance_is_closed_too():
+    found = topology(extract(lambda points: 9 * sphere(0.7)(points) ** 3 + torus(points), 32))
+    assert found.watertight
+
+
 def test_gradients_reach_the_values_and_say_how_volume_grows():
     band = band_along(sphere(0.7), Lattice(CUBE, 32))
     values = evaluate(sphere(0.7), band.points).requires_grad_()
