@@ -72,15 +72,17 @@ def part_centres(landmarks: Float[Tensor, "33 4"], drawn: Rasterised) -> dict[Pa
     centres: dict[Part, Point] = {Part.WHOLE: (0.0, 0.0, 0.0)}
     for part, numbers in LANDMARKS.items():
         chosen = landmarks[list(numbers)]
-        x, y = chosen[:, :2].mean(dim=0).tolist()
         inside = bool((chosen[:, :2].abs() < 1).all())
         if not inside or chosen[:, 3].min().item() < LEAST_VISIBILITY:
             continue
         size = drawn.mask.shape[0]
-        column, row = int((x + 1) / 2 * size), int((1 - y) / 2 * size)
-        if drawn.raster.triangle[row, column] >= 0:
-            a, b, c = drawn.position[row, column].tolist()
-            centres[part] = (a, b, c)
+        column = ((chosen[:, 0] + 1) / 2 * size).long()
+        row = ((1 - chosen[:, 1]) / 2 * size).long()
+        found = drawn.raster.triangle[row, column] >= 0
+        if found.any():
+            # The mean of places, not of pixels: between two knees there is no surface.
+            x, y, z = drawn.position[row, column][found].mean(dim=0).tolist()
+            centres[part] = (x, y, z)
     return centres
 
 

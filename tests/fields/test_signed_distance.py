@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from geneman.errors import EmptySurfaceError
+from geneman.fields.networks import interpolate
+from geneman.fields.signed_distance import distance_grid, shape_of, surface_of
+from geneman.mesh import Box
+from geneman.topology import topology
+from tests.synthetic import BOX, figure_sdf
+
+BOX_AROUND = BOX.padded(0.03)
+
+
+def cloud(points):
+    """A density that is 25 on the figure's surface."""
+    return 50 * torch.sigmoid(-figure_sdf(points) / 0.005)
+
+
+def extract(density, threshold=25.0, resolution=64, blur=0.0):
+    return surface_of(density, BOX_AROUND, resolution=resolution, threshold=threshold, blur=blur)
+
+
+def test_the_surface_of_a_cloud_is_the_figure():
+    mesh = extract(cloud, resolution=96)
+    found = topology(mesh)
+    assert found.watertight
+    assert found.components == 1
+    assert figure_sdf(mesh.vertices).abs().mean() < 2e-3
+
+
+def test_cavities_are_filled_and_crumbs_are_dropped():
+    def shell(points):
+        distance = figure_sdf(points)
+        hollow = cloud(points) * (distance > -0.025)
+        crumb = 50.0 * ((points - points.new_tensor([0.25, 0.1, 0.3])).norm(dim=-1) < 0.05)
+        return hollow + crumb
+
+    solid, hollow = topology(extract(cloud)), topology(extract(shell))
+    assert hollow.components == 1
+    assert hollow.volume == pytest.approx(solid.volume, rel=0.02)
+
+
+def test_what_reaches_the_box_is_closed():
+    box = Box((-0.3, -0.2, -0.1), (0.3, 0.2, 0.5))
+    mesh = surface_of(cloud, box, resolution=48, threshold=25.0, blur=0.5)
+    assert topology(mesh).watertight
+
+
+def test_an_empty_cloud_is_an_error():
+    with pytest.raises(EmptySurfaceError, match="nowhere as dense"):
+        extract(lambda points: torch.zeros_like(points[:, 0]))
+
+
+def test_the_grid_holds_the_distance_to_the_mesh():
+    mesh = extract(cloud, resolution=96)
+    grid = distance_grid(mesh, BOX_AROUND, resolution=64, blur=0.0)
+    assert grid.shape == shape_of(BOX_AROUND, 64)
+    points = (torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * 0.5
+    expected = figure_sdf(points)
+    near = expected.abs() < 0.05
+    found = interpolate(grid, BOX_AROUND, points)
+    assert (found - expected)[near].abs().mean() < 4e-3
+    assert ((found < 0) == (expected < 0))[expected.abs() > 0.01].all()
