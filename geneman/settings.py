@@ -81,15 +81,14 @@ def override(settings: T, texts: Mapping[str, str], *, path: str = "recipe") -> 
     return _build(type(settings), settings, tree, path, strict=False)
 
 
-def describe(kind: type, *, path: str = "") -> list[Field]:
-    """List every field of settings, those of nested ones by dotted path."""
+def describe(defaults: object, *, path: str = "") -> list[Field]:
+    """List every field of settings with its default, those of nested ones by dotted path."""
     described: list[Field] = []
-    texts = _texts(kind)
-    defaults = kind()
-    for name, hint in _hints(kind).items():
+    texts = _texts(type(defaults))
+    for name, hint in _hints(type(defaults)).items():
         dotted, default = f"{path}{name}", getattr(defaults, name)
         if dataclasses.is_dataclass(default):
-            described += describe(type(default), path=f"{dotted}.")
+            described += describe(default, path=f"{dotted}.")
             continue
         plain, meta = _unwrap(hint)
         optional = [_unwrap(part) for part in get_args(plain)] if meta is None else []

@@ -127,7 +127,7 @@ def test_json_is_held_to_its_types_strictly() -> None:
 
 
 def test_every_field_is_described_with_text_default_and_limits() -> None:
-    fields = {field.path: field for field in describe(Recipe)}
+    fields = {field.path: field for field in describe(Recipe())}
     assert set(fields) == {f"sculpt.{n}" for n in Sculpt.__dataclass_fields__} | {
         "ordered.low",
         "ordered.high",
@@ -145,7 +145,7 @@ class Inherited(Sculpt):
 
 
 def test_inherited_and_optional_fields_keep_their_texts_and_limits() -> None:
-    fields = {field.path: field for field in describe(Inherited)}
+    fields = {field.path: field for field in describe(Inherited())}
     assert fields["steps"].text == "Gradient steps (METHOD section 4)."
     assert (fields["extra"].text, fields["extra"].limits) == ("Of its own.", "> 0")
 

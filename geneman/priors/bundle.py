@@ -21,8 +21,9 @@ from geneman.view import Framing, HiddenSide, ReferenceView
 class ShapePrior(Protocol):
     """Guesses the shape of both sides of a person from the cut-out photo (Sapiens' place)."""
 
-    name: str
-    """Said in `run.json`."""
+    @property
+    def name(self) -> str:
+        """What `run.json` calls it."""
 
     def surfaces(
         self,

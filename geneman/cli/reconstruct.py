@@ -1,0 +1,143 @@
+"""`geneman reconstruct`: the main job."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from geneman.chain import CHAIN, bundled_priors
+from geneman.cli.arguments import parse, say, take_overrides, wants_help
+from geneman.cli.live import shown
+from geneman.cli.references import measure
+from geneman.device import choose
+from geneman.errors import OptionError
+from geneman.pipeline import Request, reconstruct
+from geneman.presets import PAPER, PRESETS
+from geneman.run_folder import STAGES, RunFolder
+from geneman.settings import describe, nearest, override
+from geneman.storage import storage_errors
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Turn one photo of a person into a textured 3D person.
+
+    A run that was stopped goes on when the same command is given again; stages whose settings
+    and inputs did not change are kept.
+    """
+
+    photo: Positional[Path]
+    """The photo; any size and format, its transparency is taken as the mask."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The run folder: new, or one to go on with."""
+    preset: str = "draft"
+    """draft (a minute and a half on two cores), standard (six minutes) or paper (a GPU)."""
+    mask: Path | None = None
+    """Who is the person: png or bool npy of the photo's size."""
+    normal: Path | None = None
+    """Normals of the visible side: 8-bit png, camera frame, n = 2c - 1."""
+    depth: Path | None = None
+    """Depth of the visible side: 8- or 16-bit png or npy, larger is farther."""
+    landmarks: Path | None = None
+    """MediaPipe's 33 body points: npy."""
+    prompt: str | None = None
+    """What the photo shows, in words."""
+    start: Annotated[str | None, arg(name="from")] = None
+    """Run this stage and those after it again."""
+    until: str | None = None
+    """Stop after this stage."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    seed: int = 0
+    """The same seed on the same device gives the same person, to the bit."""
+    losses: bool = False
+    """Show the loss values beside the bars."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    json: bool = False
+    """Print one json object a line for each event."""
+
+    def given(self) -> dict[str, Path | str]:
+        """Give what replaces estimates."""
+        names = ("mask", "normal", "depth", "landmarks", "prompt")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Reconstruct, show how it goes, and say where the results are."""
+    if wants_help(arguments):
+        _help()
+        return 0
+    others, overrides = take_overrides(arguments)
+    options = parse(Reconstruct, "reconstruct", others)
+    request = _request(options, overrides)
+    console = Console(stderr=True, highlight=False)
+    device = choose(options.device)
+    wanted = {"quiet": options.quiet, "json": options.json, "losses": options.losses}
+    with RunFolder.locked(options.output) as run:
+        with shown(**wanted, console=console) as report:
+            reconstruct(request, run, CHAIN, priors=bundled_priors(), device=device, report=report)
+        with storage_errors(run.path):
+            run.record.reference = measure(run, device)
+            run.save()
+        _conclude(run, options)
+    return 0
+
+
+def _request(options: Reconstruct, overrides: dict[str, str]) -> Request:
+    """Check everything that can be checked before a folder is made."""
+    if options.preset not in PRESETS:
+        raise OptionError(
+            "--preset must be one of " + ", ".join(PRESETS),
+            value=f"'{options.preset}'",
+            remedy=nearest(options.preset, PRESETS),
+        )
+    request = Request(
+        photo=options.photo,
+        recipe=override(PRESETS[options.preset], overrides),
+        preset=options.preset,
+        given=options.given(),
+        seed=options.seed,
+        start=options.start,
+        until=options.until,
+    )
+    request.digests()
+    request.selected()
+    return request
+
+
+def _conclude(run: RunFolder, options: Reconstruct) -> None:
+    """Say where the results are."""
+    if options.quiet or options.until not in (None, STAGES[-1]):
+        return
+    files = {
+        name: str(run.path / name)
+        for name in ("model.glb", "turntable.webp", "preview.png", "albedo.png", "run.json")
+    }
+    if options.json:
+        facts = {"event": "Finished", "files": files, "reference": run.record.reference}
+        say(msgspec.json.encode(facts).decode())
+        return
+    for name, path in files.items():
+        say(f"{name:<15} {path}")
+    for name, value in run.record.reference.items():
+        say(f"{name:<15} {value:.4g}")
+
+
+def _help() -> None:
+    """Print the options, then every setting of the recipe."""
+    with contextlib.suppress(SystemExit):
+        parse(Reconstruct, "reconstruct", ["--help"])
+    table = Table(title="--recipe.STAGE.FIELD VALUE", title_justify="left", box=None)
+    for column in ("setting", "type", "paper", "limits", "what"):
+        table.add_column(column, overflow="fold")
+    for field in describe(PAPER):
+        default = msgspec.json.encode(field.default).decode()
+        table.add_row(field.path, field.type, default, field.limits, field.text)
+    Console(highlight=False).print(table)
