@@ -4,8 +4,8 @@ They belong to the photo (same size), or they are square and already recentred a
 section 1 says; which of the two it is, their size tells.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,13 @@ def read_maps(given: GivenMaps, photo_size: tuple[int, int]) -> Maps:
     Raises:
         MapError: a file is missing, of another kind, shape or size, or an empty mask.
     """
-    maps = Maps(
-        mask=_read("mask", given.mask, _mask),
-        normal=_read("normal map", given.normal, _normal),
-        depth=_read("depth map", given.depth, _depth),
-        landmarks=_read("landmark file", given.landmarks, _landmarks),
-    )
-    _must_agree(maps, given)
+    known: dict[str, Any] = {
+        "mask": _read("mask", given.mask, _mask),
+        "normal": _read("normal map", given.normal, _normal),
+        "depth": _read("depth map", given.depth, _depth),
+    }
+    _must_agree(known, given)
+    maps = Maps(**known, landmarks=_read("landmark file", given.landmarks, _landmarks))
     if maps.mask is not None and not maps.mask.any():
         raise MapError(
             "A mask must mark the person",
@@ -102,16 +102,15 @@ def read_maps(given: GivenMaps, photo_size: tuple[int, int]) -> Maps:
     )
 
 
-def _must_agree(maps: Maps, given: GivenMaps) -> None:
-    """All maps must have one size."""
-    for name in (field.name for field in fields(maps) if field.name != "landmarks"):
-        values = getattr(maps, name)
-        if values is None or (found := (values.shape[1], values.shape[0])) == maps.size:
+def _must_agree(known: Mapping[str, Any], given: GivenMaps) -> None:
+    """All maps must have one size: that of the first."""
+    sizes = {name: values.shape[1::-1] for name, values in known.items() if values is not None}
+    for name, size in sizes.items():
+        if size == (first := next(iter(sizes.values()))):
             continue
         raise MapError(
             "Mask, normal map and depth map must have one size",
-            value=f"{_times(found)} in {_name(getattr(given, name))} "
-            f"beside maps of {_times(maps.size)}",
+            value=f"{_times(size)} in {_name(getattr(given, name))} beside {_times(first)}",
             remedy="export them together",
         )
 

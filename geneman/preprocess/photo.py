@@ -54,7 +54,6 @@ def read_photo(path: Path) -> Photo:
             value=f"{width} x {height} in {path.name}",
             remedy="use the original of this picture, not a thumbnail",
         )
-    picture = ImageOps.exif_transpose(picture)
     colour, alpha = _to_srgb(_eight_bits(picture))
     if alpha is not None and not alpha.any():
         raise PhotoError(
@@ -66,7 +65,7 @@ def read_photo(path: Path) -> Photo:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Open and decode a picture file, whatever its format.
+    """Open and decode a picture file, whatever its format, and turn it upright.
 
     Raises:
         PhotoError: no such file, a folder, not a picture, damaged or too large.
@@ -77,9 +76,11 @@ def open_picture(path: Path) -> Image.Image:
         # Our own limit is lower than Pillow's and says what to do: its warning is noise here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
-        _must_fit(picture.size, path)
-        picture.load()
+            opened = Image.open(path)
+        with opened:
+            _must_fit(opened.size, path)
+            opened.load()
+            return ImageOps.exif_transpose(opened)
     except Image.DecompressionBombError as error:
         raise _too_large("more than twice Pillow's own limit of pixels", path) from error
     except UnidentifiedImageError as error:
@@ -91,10 +92,9 @@ def open_picture(path: Path) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise PhotoError(
             "A photo must be whole",
-            value=f"{path.name}, which breaks off or is damaged ({error})",
+            value=f"{path.name}, which breaks off or is damaged",
             remedy="copy or download it again",
         ) from error
-    return picture
 
 
 def _must_be_file(path: Path) -> None:

@@ -40,17 +40,17 @@ class Frame:
 
     def colours(self, values: Float32[ndarray, "H W 3"]) -> Float32[ndarray, "h w 3"]:
         """Resample a picture; its border goes on outside it."""
-        return self._resample(values, Image.Resampling.BICUBIC, "edge").clip(0, 1)
+        return self._resample(values, Image.Resampling.BICUBIC, border=True).clip(0, 1)
 
     def cover(self, values: Float32[ndarray, "H W"]) -> Float32[ndarray, "h w"]:
         """Resample a mask; nothing is outside the picture."""
-        return self._resample(values, Image.Resampling.BILINEAR, "constant").clip(0, 1)
+        return self._resample(values, Image.Resampling.BILINEAR, border=False).clip(0, 1)
 
     def inside_map(
         self, values: Float32[ndarray, "H W *c"], inside: Bool[ndarray, "H W"]
     ) -> Float32[ndarray, "h w *c"]:
         """Resample a map that means something only inside a mask, without mixing in the rest."""
-        return self._resample(continued(values, inside), Image.Resampling.BILINEAR, "edge")
+        return self._resample(continued(values, inside), Image.Resampling.BILINEAR, border=True)
 
     def of_larger(self, times: int) -> "Frame":
         """Give the frame of the same picture with `times` as many pixels along each side."""
@@ -62,21 +62,22 @@ class Frame:
         return Frame(self.scale * share, self.x * share, self.y * share, size)
 
     def _resample(
-        self, values: Float32[ndarray, "H W *c"], kernel: Image.Resampling, beyond: str
+        self, values: Float32[ndarray, "H W *c"], kernel: Image.Resampling, *, border: bool
     ) -> Float32[ndarray, "h w *c"]:
-        """Read the square's window; Pillow widens the kernel by the scale, so none is skipped."""
+        """Read the square's window; Pillow widens the kernel by the scale, so none is skipped.
+
+        Outside the picture its border goes on, or there is 0.
+        """
         height, width = values.shape[:2]
         side, left, top = (length / self.scale for length in (self.size, -self.x, -self.y))
         pad = 4 + int(4 / self.scale)
-        x0, x1 = int(np.floor(left)) - pad, int(np.ceil(left + side)) + pad
-        y0, y1 = int(np.floor(top)) - pad, int(np.ceil(top + side)) + pad
-        part = values[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
-        around = [
-            (max(-y0, 0), max(y1 - height, 0)),
-            (max(-x0, 0), max(x1 - width, 0)),
-            *[(0, 0)] * (values.ndim - 2),
-        ]
-        part = np.pad(part, around, mode="edge" if beyond == "edge" else "constant")
+        x0, y0 = int(np.floor(left)) - pad, int(np.floor(top)) - pad
+        columns = np.arange(x0, int(np.ceil(left + side)) + pad)
+        rows = np.arange(y0, int(np.ceil(top + side)) + pad)
+        part = values[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)]
+        if not border:
+            part[(rows < 0) | (rows >= height)] = 0
+            part[:, (columns < 0) | (columns >= width)] = 0
         box = (left - x0, top - y0, left - x0 + side, top - y0 + side)
         planes = part.reshape(*part.shape[:2], -1)
         resized = [
