@@ -31,9 +31,10 @@ Looking down shortens the first, looking aside the second."""
 STANDING = 0.15
 """Sitting, or arms above the head, move the mesh's height this share away from the body's."""
 
-GROWTH = ((4.0, 0.50), (4.8, 0.87), (5.7, 1.12), (6.5, 1.38), (7.0, 1.55), (7.3, ADULT_HEIGHT))
-"""Heads in a body's height, and that height in metres: newborn, 2, 5 and 10 years, 13 years,
-grown up (stature by the WHO growth standards; head heights 12.5, 18, 19.5, 21, 22 and 23 cm)."""
+GROWTH = ((4.0, 0.50), (4.8, 0.87), (5.7, 1.12), (6.5, 1.38), (6.8, ADULT_HEIGHT))
+"""Heads in a body's height, and that height in metres: newborn, 2, 5 and 10 years, grown up
+(stature by the WHO growth standards; head heights 12.5, 18, 19.5 and 21 cm). Adults have 7.3
+and more, but landmarks on a small face err by 5 %, so the rule stops doubting them at 6.8."""
 
 RULERS = {
     "eye distance": (EYES, 0.063),
