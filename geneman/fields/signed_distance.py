@@ -12,12 +12,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from geneman.errors import EmptySurfaceError
 from geneman.fields.networks import lattice
 from geneman.fields.tetrahedra import evaluate
 from geneman.kernels.visibility import hierarchy, signed_distance
 from geneman.mesh import Box, Mesh
+from geneman.view import ReferenceView
 
 Density = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 
@@ -76,6 +78,28 @@ def distance_grid(mesh: Mesh, box: Box, *, resolution: int, blur: float) -> Floa
     values = signed_distance(points.reshape(-1, 3), hierarchy(mesh)).reshape(points.shape[:3])
     smooth = ndimage.gaussian_filter(values.cpu().numpy(), blur, mode="nearest")
     return torch.from_numpy(smooth).to(mesh.vertices)
+
+
+def carved(grid: Float[Tensor, "x y z"], box: Box, view: ReferenceView) -> Float[Tensor, "x y z"]:
+    """Cut off what the photo shows to be outside the person: the intersection with the hull.
+
+    A gap that the first surface closes (between arm and body) has no outline that could learn to
+    open it. Where the shape already lies within the mask nothing changes.
+
+    Args:
+        grid: Signed distances that fill the box.
+        box: What the grid fills.
+        view: The photo's mask and camera.
+    """
+    inside = view.inside.cpu().numpy()
+    within, without = (ndimage.distance_transform_edt(side) for side in (inside, ~inside))
+    away = torch.from_numpy(without - within).float() * (2 / view.size)
+    points = lattice(box, (grid.shape[0], grid.shape[1], grid.shape[2])).reshape(-1, 3)
+    seen = view.camera.project(points)
+    at = (seen[:, :2] * seen.new_tensor([1.0, -1.0]))[None, None]
+    found = grid_sample(away[None, None], at, align_corners=False, padding_mode="border")
+    hull = found[0, 0, 0] * seen[:, 2] / view.camera.focal
+    return torch.maximum(grid, hull.reshape(grid.shape).to(grid))
 
 
 def _largest(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:

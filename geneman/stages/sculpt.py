@@ -18,9 +18,9 @@ from torch.nn.functional import interpolate, normalize
 
 from geneman.fields.networks import EncodingConfig, FieldConfig, RadianceField, SdfField
 from geneman.fields.shape import Shape, largest_component
-from geneman.fields.signed_distance import distance_grid, surface_of
+from geneman.fields.signed_distance import carved, distance_grid, surface_of
 from geneman.fields.tetrahedra import Lattice, band_along, evaluate
-from geneman.mesh import Box, Mesh
+from geneman.mesh import Mesh
 from geneman.priors.bundle import Guidance, Priors
 from geneman.progress import MeshPreview, Report
 from geneman.renderers.raster import Rasterised, Surface, render, surface
@@ -123,7 +123,7 @@ def run(
         DivergedError: A loss is not finite.
     """
     box = view.bounds()
-    learnt = SdfField(config.field, box, generator, _first_distance(field, box, config))
+    learnt = SdfField(config.field, box, generator, _first_distance(field, view, config))
     shape = Shape(learnt.to(device))
     optimiser = torch.optim.AdamW(learnt.parameters(), betas=BETAS, eps=EPSILON)
     reference = _Reference.of(view, config.size, device)
@@ -166,17 +166,14 @@ def run(
     return largest_component(mesh)
 
 
-def _first_distance(field: RadianceField, box: Box, config: SculptConfig) -> Float[Tensor, "x y z"]:
+def _first_distance(
+    field: RadianceField, view: ReferenceView, config: SculptConfig
+) -> Float[Tensor, "x y z"]:
     """Turn the NeRF into the frozen signed distance that everything is measured from."""
-    mesh = surface_of(
-        field.density,
-        box,
-        resolution=config.initial_resolution,
-        threshold=config.density_threshold,
-        blur=config.initial_blur,
-    )
-    resolution, blur = config.initial_resolution, config.initial_blur
-    return distance_grid(mesh, box, resolution=resolution, blur=blur)
+    box, resolution, blur = view.bounds(), config.initial_resolution, config.initial_blur
+    threshold = config.density_threshold
+    mesh = surface_of(field.density, box, resolution=resolution, threshold=threshold, blur=blur)
+    return carved(distance_grid(mesh, box, resolution=resolution, blur=blur), box, view)
 
 
 @dataclass(frozen=True)

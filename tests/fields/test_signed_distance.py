@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from geneman.errors import EmptySurfaceError
-from geneman.fields.networks import interpolate
-from geneman.fields.signed_distance import distance_grid, shape_of, surface_of
+from geneman.fields.networks import interpolate, lattice
+from geneman.fields.signed_distance import carved, distance_grid, shape_of, surface_of
 from geneman.mesh import Box
 from geneman.topology import topology
-from tests.synthetic import BOX, figure_sdf
+from tests.synthetic import BOX, figure_sdf, figure_view
 
 BOX_AROUND = BOX.padded(0.03)
 
@@ -61,3 +61,20 @@ def test_the_grid_holds_the_distance_to_the_mesh():
     found = interpolate(grid, BOX_AROUND, points)
     assert (found - expected)[near].abs().mean() < 4e-3
     assert ((found < 0) == (expected < 0))[expected.abs() > 0.01].all()
+
+
+def test_carving_opens_what_the_mask_shows_and_leaves_the_rest():
+    points = lattice(BOX_AROUND, shape_of(BOX_AROUND, 64))
+    truth = figure_sdf(points.reshape(-1, 3)).reshape(points.shape[:3])
+    view = figure_view(256)
+    kept = carved(truth, BOX_AROUND, view)
+    near = truth.abs() < 0.03
+    assert (kept - truth)[near].abs().mean() < 1e-3
+    # A slab between the legs and under the arms, closed on every side, is cut along the outline.
+    slab = torch.minimum(truth, points[..., 1].abs() - 0.02)
+    opened = carved(slab, BOX_AROUND, view)
+    seen = view.camera.project(points.reshape(-1, 3))
+    row, column = ((1 - seen[:, 1]) * 128).long(), ((seen[:, 0] + 1) * 128).long()
+    outside = ~view.inside[row.clamp(0, 255), column.clamp(0, 255)].reshape(truth.shape)
+    assert (slab[outside] < 0).sum() > 500
+    assert (opened[outside] > -0.003).all()
