@@ -81,6 +81,7 @@ def unwrap(mesh: Mesh, *, size: int, gutter: int) -> UvMap:
     charts.normal_seam_weight = 1.0
     charts.fix_winding = True  # no mirrored charts: tangent frames keep their hand
     packing.resolution = size
+    packing.rotate_charts = False  # it swaps u and v, which mirrors
     # The packed square comes out up to a third larger than asked for and is scaled down.
     packing.padding = -(-8 * gutter // 3)
     atlas.generate(charts, packing)
