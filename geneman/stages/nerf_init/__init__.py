@@ -104,9 +104,9 @@ class NerfInitConfig:
     noise_high: Schedule = Ramp(0.85, 0.5, 0, 200)
     """Highest diffusion time."""
 
-    metric_depth: Schedule = Constant(10_000)
+    metric_depth: Schedule = Constant(1000)
     """Ours, without learned priors: squared depth error in scene units, on both sides."""
-    hidden_colour: Schedule = Constant(300)
+    hidden_colour: Schedule = Constant(1000)
     """Ours: squared colour error of the far side."""
     hidden_normal: Schedule = Constant(1)
     """Ours: squared normal error of the far side."""

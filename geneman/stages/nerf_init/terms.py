@@ -3,7 +3,6 @@
 Each gives a scalar; R pixels with their targets are a `Side`.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,15 +24,14 @@ def mean_inside(values: Tensor, side: Side) -> Tensor:
 
 def aligned_error(depth: Tensor, side: Side) -> Tensor:
     """Squared error after the target's best scale and shift (METHOD section 3)."""
-    target, inside = side.depth, side.inside
-    if inside.sum() < 2:  # noqa: PLR2004 (a line needs two points)
+    target, ours = side.depth[side.inside], depth[side.inside].detach()
+    if len(target) == 0:
         return depth.sum() * 0
-    with torch.no_grad():
-        columns = torch.stack([target[inside], torch.ones_like(target[inside])], dim=-1)
-        # The small ridge decides for flat targets, whose scale is free.
-        square = columns.T @ columns + 1e-6 * torch.eye(2, device=depth.device)
-        scale, shift = torch.linalg.solve(square, columns.T @ depth.detach()[inside])
-    return mean_inside((depth - (scale * target + shift)).square(), side)
+    centred = target - target.mean()
+    # The floor decides for flat targets, whose scale is free.
+    scale = (centred * (ours - ours.mean())).sum() / centred.square().sum().clamp_min(1e-9)
+    aligned = scale * (side.depth - target.mean()) + ours.mean()
+    return mean_inside((depth - aligned).square(), side)
 
 
 def decorrelation(depth: Tensor, side: Side) -> Tensor:
