@@ -137,13 +137,8 @@ class _Crop:
         """Give the tight box of a mask, in pixels of the photo."""
         left, top, right, bottom = self.edges
         x, y = (right - left) / self.size[0], (bottom - top) / self.size[1]
-        columns, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
-        return (
-            left + columns[0] * x,
-            top + rows[0] * y,
-            left + (columns[-1] + 1) * x,
-            top + (rows[-1] + 1) * y,
-        )
+        near_x, near_y, far_x, far_y = _box_of(inside)
+        return left + near_x * x, top + near_y * y, left + far_x * x, top + far_y * y
 
     def laid_back(
         self, values: Float32[ndarray, "h w"], photo: UInt8[ndarray, "H W 3"]
@@ -175,8 +170,7 @@ def _joint_cover(
     main = people[0].cover
     height, width = main.shape
     far = models.segment(photo, (0, 0, width, height))
-    rows, columns = np.nonzero((main > _LIKELY) | ((far > _HALF) & (main > _POSSIBLE)))
-    box = _padded((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1), photo)
+    box = _padded(_box_of((main > _LIKELY) | ((far > _HALF) & (main > _POSSIBLE))), photo)
     near = models.segment(photo, box)
     span = max(box[2] - box[0], box[3] - box[1])
     weights = np.array([min(1.0, span / people[0].region.side), 0.5 * span / max(width, height), 1])
@@ -186,6 +180,12 @@ def _joint_cover(
     for other in people[1:]:
         joint = np.where(other.cover > np.maximum(main, _HALF), 0, joint)
     return np.asarray(joint, np.float32)
+
+
+def _box_of(inside: Bool[ndarray, "h w"]) -> BoxEdges:
+    """Give the tight box of a mask, in its own pixels."""
+    columns, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _padded(box: BoxEdges, photo: UInt8[ndarray, "h w 3"]) -> BoxEdges:
@@ -203,7 +203,7 @@ def _attached(
     person = cover > _HALF
     rows, columns = np.nonzero(person)
     reach = REACH * max(np.ptp(rows), np.ptp(columns))
-    near = ndimage.distance_transform_edt(~person) < reach
+    near = ndimage.distance_transform_edt(~person) < float(reach)
     differs = (solid > max(0.12, 8 * backdrop.noise)) & near
     bridged = ndimage.binary_dilation(differs, disc(1)) | person  # wires break at this size
     attached: Bool[ndarray, "h w"] = _connected(bridged, person) & differs

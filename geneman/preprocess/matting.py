@@ -5,11 +5,15 @@ what surely is not, then multi-level foreground estimation (Germer et al. 2020),
 This file alone imports `pymatting`: its first import on a machine compiles for half a minute.
 """
 
+import math
+
 import numpy as np
 import scipy.sparse
 from jaxtyping import Bool, Float32
 from numpy import ndarray
 from scipy import ndimage
+
+from geneman.preprocess.recentring import continued
 
 RIM = 2.0
 """Pixels of the recentred square, inward from the outline, whose colour is not believed: even
@@ -18,7 +22,7 @@ GUESS_WEIGHT = 0.04
 """Pull of the guess against one of the matting equations per pixel: a tie-breaker."""
 _SHIFTS = (1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 1e-1)
 _MOST_ENTRIES = 60_000_000  # of the preconditioner: 1 GB at the very worst, 0.1 GB in practice
-_HALF = 0.5
+_HALF, _OPAQUE = 0.5, 0.98
 
 
 def alpha_matte(
@@ -59,18 +63,27 @@ def foreground_colour(
 ) -> Float32[ndarray, "h w 3"]:
     """Give the person's own colours: the photo's inside, continued to the outline and beyond.
 
-    No background shines through, not even where the matte is too generous: see `RIM`.
+    No background shines through, not even where the matte is too generous.
+
+    Args:
+        colour: The photo.
+        alpha: The person's cover.
+        rim: How many pixels inward from the outline are not believed; see `RIM`.
     """
     from pymatting import estimate_foreground_ml
 
-    depth = ndimage.distance_transform_edt(alpha > _HALF).astype(np.float32)
+    depth = ndimage.distance_transform_edt(alpha > _HALF)
     # Thin things (fingers, glasses) have no inside that deep: they keep their middle.
-    reach = np.minimum(rim, 0.6 * ndimage.maximum_filter(depth, size=5))
-    trust = np.minimum(alpha, (depth / (reach + 0.5)).clip(0, 1) ** 2)
-    own = estimate_foreground_ml(colour.astype(np.float64), trust.astype(np.float64))
-    share = trust[..., None]
-    mixed: Float32[ndarray, "h w 3"] = share * colour + (1 - share) * np.asarray(own, np.float32)
-    return mixed.clip(0, 1)
+    around = 2 * math.ceil(2 * rim) + 1
+    reach = np.minimum(rim, 0.6 * ndimage.maximum_filter(depth, size=around))
+    fullest = ndimage.maximum_filter(alpha, size=5)
+    believed = (alpha > 0.95 * fullest) & (depth > reach) & (alpha > _HALF)
+    if not believed.any():
+        return colour
+    unmixed = estimate_foreground_ml(colour.astype(np.float64), alpha.astype(np.float64))
+    own = np.where(alpha[..., None] > _OPAQUE, colour, np.asarray(unmixed, np.float32))
+    smooth = ndimage.gaussian_filter(continued(own, believed), (1, 1, 0))
+    return np.where(believed[..., None], own, smooth).clip(0, 1).astype(np.float32)
 
 
 def disc(radius: int) -> Bool[ndarray, "s s"]:

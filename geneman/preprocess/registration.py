@@ -5,6 +5,7 @@ Our own cut-out of the photo gives a first guess; the photo's edges along the gi
 from blurred to sharp, give the rest.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -192,7 +193,7 @@ def _search(
     reach = float(max(shape)) / 2 * start.scale
 
     def frame(moves: Float64[ndarray, "3"]) -> Frame:
-        scale = start.scale * (1 + moves[0] / reach)
+        scale = start.scale * math.exp(moves[0] / reach)
         x, y = np.array([start.x, start.y]) + moves[1:] - (scale - start.scale) * middle
         return Frame(scale, float(x), float(y), start.size)
 
