@@ -15,7 +15,7 @@ from geneman.kernels.launch import launch
 
 wp.set_module_options({"enable_backward": False})
 
-RANGES = 8
+RANGES = 4
 """Shares of the cells on the CPU: each reads all indices, and writes only its own cells."""
 
 
