@@ -142,7 +142,7 @@ def _list_tiles(
 
 @wp.kernel
 @no_type_check
-def _cover(  # noqa: PLR0913, PLR0915, PLR0917 (a kernel takes each buffer by itself)
+def _cover(  # noqa: PLR0915 (a kernel takes each buffer by itself)
     clip: wp.array(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int32),
     bounds: wp.array2d(dtype=wp.int32),
