@@ -16,14 +16,22 @@ FIELD: dict[str, object] = {
     "field.width": 16,
 }
 NERF: dict[str, object] = {
-    "steps": 60,
+    "steps": 40,
+    "learning_rate": 0.02,
     "rays_per_step": 512,
-    "ray_step": 0.03,
+    "ray_step": 0.01,
     "start_from_surfaces": True,
-    "reference_every": 1,
-    "occupancy_resolution": 24,
+    "reference_every": 2,
+    "occupancy_resolution": 16,
 }
-SCULPT: dict[str, object] = {"steps": 20, "resolution": 40, "size": 96, "initial_resolution": 40}
+SCULPT: dict[str, object] = {
+    "steps": 20,
+    "learning_rate": 5e-3,
+    "resolution": 48,
+    "size": 96,
+    "initial_resolution": 48,
+    "distance_weight": 1.0,
+}
 LATENT: dict[str, object] = {
     "steps": 40,
     "render_size": 96,
