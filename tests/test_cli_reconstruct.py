@@ -270,7 +270,7 @@ def test_finished_people_are_measured_filmed_and_exported(
     film = tmp_path / "film.gif"
     assert main(["turntable", str(finished), "-o", str(film), "--frames=3", "--size=64"]) == 0
     with Image.open(film) as picture:
-        assert picture.n_frames == 3
+        assert getattr(picture, "n_frames", 1) == 3
     for ending in (".glb", ".obj", ".ply"):
         assert main(["export", str(finished), "-o", str(tmp_path / f"person{ending}")]) == 0
         assert (tmp_path / f"person{ending}").stat().st_size > 1000
