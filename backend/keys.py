@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may talk to the server: CURVE key pairs, the list of authorised keys, the connection file.
+
+All lie in one folder, readable by their owner only:
+
+    server.key        the server's pair; clients must know its public half
+    client.key        the pair of the person who runs the server: always authorised
+    authorized_keys   further public keys, one a line with a name behind it, as ssh has it
+    connection.json   where the running server listens, with what a local client needs
+
+A public key is 40 characters of Z85.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import zmq
+
+from backend.exits import Exit, StartError
+
+PRIVATE = 0o600
+OTHERS = 0o077
+Z85_LENGTH = 40
+Z85 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}\Z")]
+
+
+class KeyPair(msgspec.Struct, frozen=True):
+    """A CURVE key pair."""
+
+    public: Z85
+    secret: Z85
+
+    def __repr__(self) -> str:
+        return f"KeyPair({self.public!r})"
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """`connection.json`: all that a local client needs; who can read it is authorised."""
+
+    host: str
+    requests: int
+    """Port."""
+    control: int
+    events: int
+    server_key: Z85
+    client: KeyPair
+    pid: int
+    session: str
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(temporary, path)
+
+
+def key_pair(path: Path) -> KeyPair:
+    """Read a pair, or make one at the first start.
+
+    Raises:
+        StartError: Others can read the file, or it holds no pair.
+    """
+    if not path.exists():
+        public, secret = zmq.curve_keypair()
+        pair = KeyPair(public.decode(), secret.decode())
+        write_private(path, msgspec.json.encode(pair))
+        return pair
+    _must_be_private(path)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=KeyPair)
+    except msgspec.DecodeError as error:
+        raise StartError(
+            Exit.KEYS_UNSAFE,
+            f"A key file must hold a key pair, but '{path}' does not: restore it, or delete it and "
+            "give the new public key to all clients.",
+        ) from error
+
+
+def _must_be_private(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if os.name != "nt" and mode & OTHERS:
+        raise StartError(
+            Exit.KEYS_UNSAFE,
+            f"A key file must be readable by its owner only, but '{path}' has mode {mode:o}: "
+            f"run chmod 600 '{path}', and make new keys if others may have read it.",
+        )
+
+
+class AuthorisedKeys:
+    """The list of public keys that may connect; read again whenever the file changes."""
+
+    def __init__(self, path: Path, own: str) -> None:
+        """Authorise `own` and what the file lists; the file need not exist."""
+        self._path, self._own = path, own
+        self._stamp: tuple[int, int] | None = None
+        self._listed: frozenset[str] = frozenset()
+
+    def allows(self, key: str) -> bool:
+        """Say whether somebody with this public key may connect."""
+        return key == self._own or key in self._current()
+
+    def others(self) -> bool:
+        """Say whether anybody but the owner is authorised."""
+        return bool(self._current())
+
+    def _current(self) -> frozenset[str]:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            self._stamp, self._listed = None, frozenset()
+            return self._listed
+        stamp = (found.st_mtime_ns, found.st_size)
+        if stamp != self._stamp:
+            words = (line.split() for line in self._path.read_text().splitlines())
+            self._listed = frozenset(w[0] for w in words if w and len(w[0]) == Z85_LENGTH)
+            self._stamp = stamp
+        return self._listed
+
+
+def authorise(path: Path, key: str, name: str) -> None:
+    """Append a public key to the list; a running server accepts it from its next connection on.
+
+    Raises:
+        StartError: It is no public key.
+    """
+    try:
+        msgspec.convert(key, Z85)
+    except msgspec.ValidationError as error:
+        raise StartError(
+            Exit.OPTIONS,
+            f"A public key must be 40 characters of Z85, but got '{key[:60]}': "
+            "`geneman jobs key` shows the one of that machine.",
+        ) from error
+    known = path.read_text() if path.exists() else ""
+    if key not in {line.split()[0] for line in known.splitlines() if line.split()}:
+        line = f"{key} {' '.join(name.split())}".rstrip()
+        write_private(path, f"{known.rstrip()}\n{line}\n".lstrip("\n").encode())
+
+
+def write_connection(path: Path, connection: Connection) -> None:
+    """Tell local clients where the server is."""
+    write_private(path, msgspec.json.encode(connection))
+
+
+def read_connection(path: Path) -> Connection:
+    """Learn where the server is.
+
+    Raises:
+        StartError: There is no such file, or it is no connection file.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Connection)
+    except (OSError, msgspec.DecodeError) as error:
+        raise StartError(
+            Exit.OPTIONS,
+            f"A running backend must have written its connection file, but '{path}' cannot be read "
+            f"({type(error).__name__}): start one with `geneman serve`.",
+        ) from error
