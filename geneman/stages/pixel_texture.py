@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geneman.camera import Orbit
@@ -35,7 +35,7 @@ from geneman.view import ReferenceView
 STAGE = "pixel_texture"
 
 PREVIEW_SIZE = 320
-DOUBTFUL = 0.2
+DOUBTFUL = 0.1
 """Weight of pixels where the shape may not lie under the photo: outlines, steep slopes."""
 LAST_RATE = 0.1
 """Share of the texels' learning rate that is left at the last step."""
@@ -99,8 +99,9 @@ class PixelTextureConfig:
     """The released recipe's route."""
     fit_steps: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
     """Steps that fit the texels to the photo where no editor's views move them (ours)."""
-    keep_weight: Annotated[float, msgspec.Meta(ge=0)] = 500.0
-    """Mean squared distance of the texels from the painted ones while fitting (ours)."""
+    keep_weight: Annotated[float, msgspec.Meta(ge=0)] = 5000.0
+    """Mean squared distance of the texels from the painted ones while fitting (ours): holds
+    those that only doubtful pixels see, which would break up into blotches."""
     reference_size: Annotated[int, msgspec.Meta(ge=32, le=4096)] = 1024
     """Side in pixels at which the photo is compared."""
     render_size: Annotated[int, msgspec.Meta(ge=32, le=2048)] = 512
@@ -124,10 +125,12 @@ class PixelTextureConfig:
 class Texture(torch.nn.Module):
     """Texels that are optimised: sRGB."""
 
-    def __init__(self, image: Float[Tensor, "s s 3"], atlas: UvMap) -> None:
+    def __init__(
+        self, image: Float[Tensor, "s s 3"], inside: Bool[Tensor, "s s"], atlas: UvMap
+    ) -> None:
         super().__init__()
         self.texels = torch.nn.Parameter(image.clone())
-        self.atlas = atlas
+        self.inside, self.atlas = inside, atlas
 
     def colours(self, seen: Look) -> Float[Tensor, "p 3"]:
         """Give what a camera sees of it."""
@@ -261,7 +264,7 @@ def run(  # noqa: PLR0913 (the contract of every stage)
     texels = lay_out(small, atlas, size)
     painted = paint(view, small, texels, colour.colour, trust=Trust(), reach=config.reach)
     inside = texels.inside()
-    texture = Texture(fill_gaps(texels.image(painted), inside), atlas).to(device)
+    texture = Texture(fill_gaps(texels.image(painted), inside), inside, atlas).to(device)
     _refine_texture(texture, photo, edits, config, preview, report, checkpoints, generator)
     albedo = fill_gaps(texture.texels.detach().clamp(0, 1), inside)
     return TexturedMesh(small, atlas.uv, atlas.faces, albedo)
@@ -314,6 +317,8 @@ def _refine_texture(
 ) -> None:
     """Fit the texels to the photo, and to the editor's views if there are any (the paper's)."""
     painted = texture.texels.detach().clone()
+    inside = texture.inside[..., None]
+    count = 3 * inside.sum()
     prints = photo.seen.footprints(texture.atlas, config.texture_size)
     optimiser = torch.optim.Adam([texture.texels], config.texel_rate, (0.9, 0.99), 1e-15)
     steps = config.fit_steps if edits is None else edits.recipe.steps
@@ -328,7 +333,7 @@ def _refine_texture(
         shown = photo.misfit(read_texture(texture.texels, prints))
         losses = {"reference": config.reference_weight * shown}
         if edits is None:
-            kept = (texture.texels - painted).square().mean()
+            kept = ((texture.texels - painted).square() * inside).sum() / count
             losses["keep"] = config.keep_weight * kept
         return losses
 
