@@ -16,6 +16,7 @@ from msgspec import Meta
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
+from geneman.fields.fairing import fair_flanks
 from geneman.fields.networks import EncodingConfig, FieldConfig, RadianceField, SdfField
 from geneman.fields.shape import Shape, largest_component
 from geneman.fields.signed_distance import carved, distance_grid, surface_of
@@ -83,6 +84,9 @@ class SculptConfig:
     """Highest diffusion time drawn for normals; the lowest is 0.02."""
     depth_noise: Schedule = Switch(before=0.81, after=0.11, at=2000)
     """Highest diffusion time drawn for depth; the lowest is 0.02."""
+    fairing: Annotated[float, Meta(ge=0, le=0.2)] = 0.0
+    """Scene units: bumps shorter than this are taken from the flanks at the end. Ours, for want
+    of a prior that has seen flanks."""
     preview_every: Annotated[int, Meta(ge=1)] = 100
     """Steps between mesh previews."""
 
@@ -163,7 +167,7 @@ def run(
     learnt.encoding.open_levels = int(config.open_levels(last))
     with torch.no_grad():
         mesh = shape.surface(int(config.resolution(last)))[0]
-    return largest_component(mesh)
+    return fair_flanks(largest_component(mesh), view.camera, config.fairing)
 
 
 def _first_distance(

@@ -1,0 +1,49 @@
+import torch
+
+from geneman.camera import REFERENCE
+from geneman.fields.fairing import fair_flanks
+from geneman.mesh import Mesh, vertex_normals
+from geneman.topology import topology
+from tests.synthetic import figure_mesh
+
+LENGTH = 0.03
+
+
+def bumpy_figure():
+    smooth = figure_mesh(96)
+    rays = torch.nn.functional.normalize(REFERENCE.position() - smooth.vertices, dim=-1)
+    facing = (vertex_normals(smooth) * rays).sum(-1).abs()
+    noise = torch.randn(len(facing), 1, generator=torch.Generator().manual_seed(1)) * 0.002
+    noise = torch.where(facing[:, None] < 0.2, noise, 0.0)
+    bumpy = Mesh(smooth.vertices + noise * vertex_normals(smooth), smooth.faces)
+    return smooth, bumpy, facing
+
+
+def roughness(mesh, chosen):
+    normals = vertex_normals(mesh)
+    a, b = mesh.faces[:, 0].long(), mesh.faces[:, 1].long()
+    both = chosen[a] & chosen[b]
+    return (1 - (normals[a] * normals[b]).sum(-1))[both].mean().item()
+
+
+def test_bumps_on_the_flanks_go_and_the_rest_stays():
+    smooth, bumpy, facing = bumpy_figure()
+    fair = fair_flanks(bumpy, REFERENCE, LENGTH)
+    flank, held = facing < 0.1, facing > 0.7
+    true, before, after = (roughness(mesh, flank) for mesh in (smooth, bumpy, fair))
+    assert after - true < 0.2 * (before - true)
+    moved = (fair.vertices - bumpy.vertices).norm(dim=-1)
+    assert moved[held].mean() < 1e-4
+    assert (fair.vertices - smooth.vertices).norm(dim=-1)[flank].mean() < 0.004
+    assert topology(fair).watertight
+
+
+def test_a_length_of_zero_changes_nothing():
+    _, bumpy, _ = bumpy_figure()
+    assert fair_flanks(bumpy, REFERENCE, 0.0) is bumpy
+
+
+def test_fairing_has_the_same_bits_every_time():
+    _, bumpy, _ = bumpy_figure()
+    first, second = (fair_flanks(bumpy, REFERENCE, LENGTH) for _ in range(2))
+    assert torch.equal(first.vertices, second.vertices)
