@@ -21,14 +21,13 @@ from geneman.priors.bundled.hidden_colour import paint_hidden_side
 from geneman.priors.bundled.membranes import (
     Map,
     Pixels,
-    Slopes,
     blurred,
-    integrate,
     membrane,
     resized,
     soap_bubble,
 )
 from geneman.priors.bundled.proportions import FRAME, Proportions, limb_depths, measure
+from geneman.priors.bundled.relief import carried_out, enlarged, normals_of, relief
 from geneman.view import Framing, HiddenSide
 
 COARSE, FINE = 256, 512
@@ -56,21 +55,22 @@ class Inflation:
         body = _Body.of(cover, _array(landmarks), framing)
         # Estimated maps say nothing outside the mask: carry the inside outward before resizing.
         covered = cover > 0.5  # noqa: PLR2004 (half a pixel)
-        known_normal = None if normal is None else _carried_out(_array(normal), covered)
-        known_depth = None if depth is None else _carried_out(_array(depth), covered)
-        front = _front(body, known_normal, known_depth)
+        known_normal = None if normal is None else carried_out(_array(normal), covered)
+        known_depth = None if depth is None else carried_out(_array(depth), covered)
+        bulge = REFERENCE.distance + body.bend - body.thickness
+        front = relief(body.inside, bulge, known_normal, known_depth)
         back = _back(body, front)
         shift = REFERENCE.distance - np.median(((front + back) / 2)[body.inside])
         size = mask.shape[0]
-        near, far = (_enlarge(side + shift, body.inside, size) for side in (front, back))
-        visible = _normals(near) if normal is None else normal
+        near, far = (enlarged(side + shift, body.inside, size) for side in (front, back))
+        visible = normals_of(near) if normal is None else normal
         painted = paint_hidden_side(colour.numpy(), cover, landmarks.numpy())
         return Surfaces(
             normal=visible,
             depth=torch.from_numpy(near).float(),
             hidden=HiddenSide(
                 depth=torch.from_numpy(far).float(),
-                normal=-_normals(far),
+                normal=-normals_of(far),
                 colour=torch.from_numpy(painted).float(),
             ),
         )
@@ -98,25 +98,13 @@ class _Body:
         thickness, rim, trunk = _thickness(coarse, measure(landmarks), framing)
         bends = _bend(coarse, landmarks, trunk)
         inside = resized(cover, FINE) > 0.5  # noqa: PLR2004
-        maps = (_enlarge(image, coarse, FINE) for image in (thickness, rim, *bends, trunk))
+        maps = (enlarged(image, coarse, FINE) for image in (thickness, rim, *bends, trunk))
         return _Body(inside, *maps)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float64]:
     array: Map = tensor.cpu().numpy().astype(np.float64)
     return array
-
-
-def _carried_out(image: Map, inside: Pixels) -> Map:
-    """Give every outside pixel the value of the nearest inside one."""
-    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    carried: Map = image[tuple(nearest)]
-    return carried
-
-
-def _enlarge(image: Map, inside: Pixels, size: int) -> Map:
-    """Resize so that the outline mixes with nothing outside."""
-    return resized(_carried_out(image, inside), size)
 
 
 def _thickness(inside: Pixels, proportions: Proportions, framing: Framing) -> tuple[Map, Map, Map]:
@@ -140,7 +128,7 @@ def _thickness(inside: Pixels, proportions: Proportions, framing: Framing) -> tu
     for image, part in ((thickness, bubble), (radius, reach_of_limbs), (close, rim)):
         image[top:bottom, left:right] = part[own]
     trunk = np.clip((radius / proportions.torso_half_depth - 0.6) / 0.4, 0.0, 1.0)
-    return thickness * _flattening(_carried_out(radius, inside), proportions), close, trunk
+    return thickness * _flattening(carried_out(radius, inside), proportions), close, trunk
 
 
 def _cut_sides(tight: Pixels, framing: Framing) -> tuple[bool, bool, bool]:
@@ -193,92 +181,7 @@ def _bend(inside: Pixels, landmarks: NDArray[np.float64], wide: Map) -> tuple[Ma
     # whole limb follows its bone.
     pull = np.where(weight > 0, 0.2, 1e-4 + 0.01 * wide)
     arms = membrane(inside, np.where(weight > 0, depth, trunk), pull * inside, stiffness=2.0)
-    return blurred(_carried_out(arms, inside), 3.0), trunk
-
-
-def _front(body: _Body, normal: NDArray[np.float64] | None, depth: Map | None) -> Map:
-    """Give the visible side's depth about the reference distance."""
-    bulge = REFERENCE.distance + body.bend - body.thickness
-    if normal is None and depth is None:
-        return bulge
-    known = None if depth is None else resized(depth, FINE)
-    if normal is None:
-        assert known is not None  # by the case before
-        return _aligned(known, bulge, body.inside)
-    slopes = _log_slopes(_unit(resized(normal, FINE)))
-    if known is None:
-        logs = integrate(body.inside, slopes, np.log(np.maximum(bulge, 0.1)), pull=3e-4)
-    else:
-        scaled = _scaled_by_slopes(known, slopes, body.inside)
-        slopes = _distrust_jumps(slopes, scaled, body.inside)
-        logs = integrate(body.inside, slopes, scaled, pull=1e-3)
-    front: Map = np.exp(logs)
-    return front
-
-
-def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: NDArray[np.float64] = vectors / np.maximum(length, 1e-6)
-    return unit
-
-
-def _log_slopes(normal: NDArray[np.float64]) -> Slopes:
-    """Turn normals into the slopes of log depth between pixels, exact under perspective.
-
-    A point is P = z r with r = (x / f, y / f, -1); n . dP/dx = 0 gives
-    d(log z)/dx = -n_x / (f n . r), and likewise for y.
-    """
-    size = normal.shape[0]
-    grid = pixel_grid(size).numpy().astype(np.float64)
-    rays = np.concatenate([grid / REFERENCE.focal, -np.ones((size, size, 1))], axis=-1)
-    facing = -(normal * rays).sum(axis=-1)
-    # Below 0.12 (83 degrees) estimated normals say little and slopes explode.
-    steady = np.maximum(facing, 0.12) * REFERENCE.focal
-    step = 2.0 / size
-    return Slopes(
-        across=normal[..., 0] / steady * step,
-        down=-normal[..., 1] / steady * step,
-        trust=np.clip(facing, 0.0, 1.0) ** 2,
-    )
-
-
-def _scaled_by_slopes(depth: Map, slopes: Slopes, inside: Pixels) -> Map:
-    """Turn depth up to scale and shift into log depth whose slopes agree with the normals'."""
-    # The blur takes away the stairs of an 8-bit map.
-    smooth = blurred(depth, 2.0)
-    down, across = np.gradient(smooth, axis=0), np.gradient(smooth, axis=1)
-    core = ndimage.binary_erosion(inside, iterations=6) & (slopes.trust > 0.25)  # noqa: PLR2004 (60 degrees)
-    given = np.concatenate([across[core], down[core]])
-    wanted = np.concatenate([slopes.across[core], slopes.down[core]])
-    trust = np.tile(slopes.trust[core], 2)
-    weight, scale = trust, np.float64(0.0)
-    # Where depth jumps its slope says nothing of the surface's: Cauchy's reweighting drops it.
-    for _ in range(12):
-        strength = np.maximum((weight * given**2).sum(), 1e-12)
-        scale = np.maximum((weight * given * wanted).sum() / strength, 0.0)
-        excess = np.abs(wanted - scale * given)
-        weight = trust / (1 + (excess / max(float(np.median(excess)), 1e-9)) ** 2)
-    # Nothing of a person is farther off the middle than an outstretched arm.
-    centred = np.clip(scale * (depth - np.median(depth[inside])), -0.2, 0.2)
-    logs: Map = centred + np.log(REFERENCE.distance)
-    return logs
-
-
-def _distrust_jumps(slopes: Slopes, log_depth: Map, inside: Pixels) -> Slopes:
-    """Let the sheet tear where the depth map jumps: an arm before the chest."""
-    down, across = np.gradient(log_depth)
-    excess = np.hypot(across - slopes.across, down - slopes.down)
-    # A jump of 1.2 cm on a standing adult between neighbouring pixels halves the trust.
-    tear = 0.0022 * 512 / inside.shape[0]
-    trust = slopes.trust / (1 + (excess / tear) ** 4)
-    return Slopes(slopes.across, slopes.down, trust)
-
-
-def _aligned(depth: Map, bulge: Map, inside: Pixels) -> Map:
-    """Scale and shift a depth map to the bulge's mean and spread."""
-    spread = depth[inside].std()
-    scale = bulge[inside].std() / spread if spread > 0 else 0.0
-    return np.where(inside, bulge[inside].mean() + scale * (depth - depth[inside].mean()), 0.0)
+    return blurred(carried_out(arms, inside), 3.0), trunk
 
 
 def _back(body: _Body, front: Map) -> Map:
@@ -293,12 +196,3 @@ def _back(body: _Body, front: Map) -> Map:
     sheet = membrane(body.inside, half_way, weight, stiffness=4.0)
     thin = 0.35 * body.thickness
     return np.maximum(sheet + body.thickness, front + thin)
-
-
-def _normals(depth: Map) -> Float[Tensor, "h w 3"]:
-    """Differentiate a depth map into unit normals that face the camera."""
-    z = torch.from_numpy(depth).float()
-    grid = pixel_grid(depth.shape[0])
-    points = torch.cat([grid * (z / REFERENCE.focal)[..., None], -z[..., None]], dim=-1)
-    down, across = torch.gradient(points, dim=(0, 1))
-    return torch.nn.functional.normalize(torch.linalg.cross(across, -down), dim=-1)
