@@ -50,7 +50,7 @@ def read_glb(path: Path) -> TexturedMesh:
         MeshFileError: The file is no GLB 2.0, needs an extension, or holds no triangle.
     """
     try:
-        return _Reader(*_chunks(path)).textured()
+        return GlbReader(*chunks(path)).textured()
     except FileNotFoundError as error:
         raise MeshFileError(
             "the mesh file must exist", value=path, remedy="give another path"
@@ -63,7 +63,7 @@ def read_glb(path: Path) -> TexturedMesh:
         ) from error
 
 
-def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
+def chunks(path: Path) -> tuple[dict[str, Any], bytes]:
     """Take the container apart (specification, section 4.4)."""
     content = path.read_bytes()
     magic, version, length = struct.unpack_from("<4sII", content)
@@ -83,7 +83,7 @@ def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
     return document, binary
 
 
-class _Reader:
+class GlbReader:
     """Follows the references inside one document."""
 
     def __init__(self, document: dict[str, Any], binary: bytes) -> None:
@@ -98,7 +98,7 @@ class _Reader:
         if not any(len(part.positions) for part in parts):
             raise ValueError("no triangles")
         materials = sorted({part.material for part in parts}, key=lambda m: -1 if m is None else m)
-        albedo, placed = _side_by_side([self._albedo(material) for material in materials])
+        albedo, placed = side_by_side([self.albedo(material) for material in materials])
         uv = [part.uv * placed[materials.index(part.material)] for part in parts]
         offsets = np.cumsum([0.0] + [scale[0] for scale in placed])
         uv = [
@@ -123,7 +123,7 @@ class _Reader:
     def _node(self, index: int, parent: Matrix) -> list[_Part]:
         """Give the primitives under a node, in world coordinates."""
         node = self.document["nodes"][index]
-        matrix = parent @ _local_matrix(node)
+        matrix = parent @ local_matrix(node)
         parts = []
         if "mesh" in node:
             for primitive in self.document["meshes"][node["mesh"]]["primitives"]:
@@ -135,10 +135,10 @@ class _Reader:
 
     def _primitive(self, primitive: dict[str, Any], matrix: Matrix) -> _Part:
         attributes, material = primitive["attributes"], primitive.get("material")
-        positions = self._accessor(attributes["POSITION"]).astype(np.float64)
+        positions = self.accessor(attributes["POSITION"]).astype(np.float64)
         moved = (positions @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
         if "indices" in primitive:
-            indices = self._accessor(primitive["indices"]).reshape(-1, 3)
+            indices = self.accessor(primitive["indices"]).reshape(-1, 3)
         else:
             indices = np.arange(len(positions)).reshape(-1, 3)
         if np.linalg.det(matrix[:3, :3]) < 0:  # a mirrored node turns its triangles inside out
@@ -147,7 +147,7 @@ class _Reader:
         channel = f"TEXCOORD_{texture.get('texCoord', 0)}"
         uv = np.zeros((len(positions), 2), np.float32)
         if channel in attributes:
-            uv = self._accessor(attributes[channel]).astype(np.float32)
+            uv = self.accessor(attributes[channel]).astype(np.float32)
         return _Part(moved[indices].reshape(-1, 3), _wrapped(uv[indices]).reshape(-1, 2), material)
 
     def _base_colour(self, material: int | None) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class _Reader:
         found = self.document["materials"][material].get("pbrMetallicRoughness", {})
         return dict(found)
 
-    def _accessor(self, index: int) -> NDArray[Any]:
+    def accessor(self, index: int) -> NDArray[Any]:
         """Give count x width values; normalised integers become floats."""
         accessor = self.document["accessors"][index]
         if "sparse" in accessor:
@@ -175,7 +175,7 @@ class _Reader:
             values = np.maximum(values / np.float32(np.iinfo(dtype).max), -1)
         return values
 
-    def _albedo(self, material: int | None) -> NDArray[np.float32]:
+    def albedo(self, material: int | None) -> NDArray[np.float32]:
         """Give a material's base colour as an sRGB image; its factor is linear light."""
         base = self._base_colour(material)
         factor = np.array(base.get("baseColorFactor", [1.0] * 4)[:3])
@@ -201,7 +201,7 @@ def _tinted(image: NDArray[Any], factor: NDArray[np.float64]) -> NDArray[np.floa
     return np.asarray(np.clip(encoded, 0, 1), np.float32)
 
 
-def _local_matrix(node: dict[str, Any]) -> Matrix:
+def local_matrix(node: dict[str, Any]) -> Matrix:
     """Give a node's transform to its parent (specification, section 3.5.3)."""
     if "matrix" in node:
         return np.array(node["matrix"], np.float64).reshape(4, 4).T
@@ -225,7 +225,7 @@ def _wrapped(uv: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.clip(uv - np.floor(centre), 0, 1), np.float32)
 
 
-def _side_by_side(
+def side_by_side(
     images: list[NDArray[np.float32]],
 ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
     """Lay images in a row, their upper edges level; rows below the shorter ones stay black.

@@ -1,0 +1,1 @@
+"""Data to learn from: where it comes from and how it is made."""

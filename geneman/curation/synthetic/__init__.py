@@ -1,0 +1,1 @@
+"""Rendered people of whom everything is known: both sides' normals, depth and colours."""

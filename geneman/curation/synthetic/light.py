@@ -1,0 +1,181 @@
+"""Light and materials drawn at random, and what a camera makes of them.
+
+P pixels. Light is summed in linear light, in the camera's frame.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+SHADES = 6
+"""Colours that a texture is sorted into, so that each can be dyed."""
+
+DYED, PATTERNED = 0.65, 0.25
+"""Shares of people whose clothes are dyed, and whose dyed clothes have stripes or checks."""
+
+
+@dataclass(frozen=True)
+class Light:
+    """Light from all around that changes smoothly, a lamp, and the camera's own rendering."""
+
+    ambient: Float[Tensor, "9 3"]
+    """Spherical harmonics of the irradiance up to degree 2 (constants left out)."""
+    towards: Float[Tensor, "3"]
+    """Unit direction of the lamp."""
+    lamp: Float[Tensor, "3"]
+    wrap: float
+    """How far past the edge the lamp reaches, as a cosine."""
+    gloss: float
+    contact: float
+    """How much nearby surfaces darken each other."""
+    gamma: float
+    saturation: float
+
+    def on(
+        self, normals: Float[Tensor, "p 3"], open_sky: Float[Tensor, "p"]
+    ) -> Float[Tensor, "p 3"]:
+        """Give the light that falls on surfaces; `open_sky` is the share they see of the sky."""
+        x, y, z = normals.unbind(dim=1)
+        one = torch.ones_like(x)
+        basis = torch.stack(
+            [one, x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], dim=1
+        )
+        soft = (basis @ self.ambient).clamp_min(0.02)
+        facing = ((normals @ self.towards + self.wrap) / (1 + self.wrap)).clamp_min(0)
+        shaded = soft * (1 - self.contact * (1 - open_sky))[:, None]
+        return shaded + facing[:, None] * (0.3 + 0.7 * open_sky)[:, None] * self.lamp
+
+    def shine(self, normals: Float[Tensor, "p 3"]) -> Float[Tensor, "p 1"]:
+        """Give the lamp's mirror image (Blinn's half vector, the viewer far away)."""
+        half = torch.nn.functional.normalize(self.towards + torch.tensor([0.0, 0.0, 1.0]), dim=0)
+        return self.gloss * (normals @ half).clamp_min(0)[:, None] ** 24
+
+    def developed(self, linear: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
+        """Turn linear light into what the photo shows, sRGB in [0, 1]."""
+        grey = linear.mean(dim=1, keepdim=True)
+        toned = (grey + self.saturation * (linear - grey)).clamp(1e-4, None)
+        rolled = toned / (1 + 0.25 * toned.clamp_min(0.0) ** 2)  # highlights roll off
+        return rolled.clamp(1e-4, 1) ** (self.gamma / 2.2)
+
+
+def draw_light(random: np.random.Generator) -> Light:
+    """Draw light as rooms, streets and studios have it."""
+    tint = random.lognormal(0, 0.08, 3)
+    ambient = np.zeros((9, 3))
+    ambient[0] = random.uniform(0.35, 0.9)
+    ambient[1:4] = random.normal(0, 0.16, (3, 1)) + random.normal(0, 0.03, (3, 3))
+    ambient[2] += random.uniform(0.0, 0.2)  # most skies are above
+    ambient[4:] = random.normal(0, 0.05, (5, 1)) + random.normal(0, 0.01, (5, 3))
+    towards = random.normal((0, 0.6, 0.7), (0.9, 0.5, 0.6))
+    lamp = max(random.normal(0.4, 0.35), 0.0) * random.lognormal(0, 0.07, 3)
+    exposure = random.lognormal(0, 0.2) / (ambient[0, 0] + 0.5 * lamp.mean())
+    return Light(
+        ambient=_float(ambient * exposure * tint),
+        towards=_float(towards / np.linalg.norm(towards)),
+        lamp=_float(lamp * exposure * tint),
+        wrap=float(random.uniform(0, 0.4)),
+        gloss=float(max(random.normal(0.0, 0.12), 0.0)),
+        contact=float(random.uniform(0.3, 0.9)),
+        gamma=float(random.lognormal(0, 0.12)),
+        saturation=float(random.lognormal(0, 0.2)),
+    )
+
+
+@dataclass(frozen=True)
+class Materials:
+    """A texture sorted into shades: which one each texel has."""
+
+    centres: Float[Tensor, "k 3"]
+    """Linear light."""
+    label: Int[Tensor, "h w"]
+    dyeable: tuple[bool, ...]
+    """Not skin."""
+
+    @staticmethod
+    def of(texture: UInt8[Tensor, "h w 3"]) -> "Materials":
+        """Sort by k-means on a thinned texture; deterministic."""
+        sample = texture[::8, ::8].reshape(-1, 3).float() / 255
+        order = sample.sum(dim=1).argsort()
+        picks = torch.linspace(0, len(order) - 1, SHADES).long()
+        centres = sample[order[picks]].clone()
+        for _ in range(8):
+            label = torch.cdist(sample, centres).argmin(dim=1)
+            for shade in range(SHADES):
+                if (label == shade).any():
+                    centres[shade] = sample[label == shade].mean(dim=0)
+        flat = texture.reshape(-1, 3).float() / 255
+        label = torch.cdist(flat, centres).argmin(dim=1).reshape(texture.shape[:2])
+        return Materials(
+            centres**2.2, label.to(torch.uint8), tuple(not _skin_like(c) for c in centres.tolist())
+        )
+
+
+def _skin_like(colour: list[float]) -> bool:
+    """Say whether an sRGB colour could be skin: red over green over blue, not too dull."""
+    r, g, b = colour
+    return r > g > b and r - b > 0.1 and g - b > 0.02  # noqa: PLR2004
+
+
+@dataclass(frozen=True)
+class Dye:
+    """New colours for a person's clothes."""
+
+    gains: Float[Tensor, "k 3"]
+    """What each shade is multiplied by, linear light."""
+    stripes: Float[Tensor, "3"]
+    """Waves per metre along the body's axes; zero: none."""
+    depth: float
+    """How strong the pattern is."""
+    checked: bool
+
+    def dyed(
+        self,
+        albedo: Float[Tensor, "p 3"],
+        label: Int[Tensor, "p"],
+        places: Float[Tensor, "p 3"],
+    ) -> Float[Tensor, "p 3"]:
+        """Dye albedo (linear light) at places of the T-pose."""
+        gains = self.gains[label.long()]
+        coloured = (gains != 1).any(dim=1, keepdim=True)
+        phase = 2 * torch.pi * places * self.stripes
+        wave = (
+            torch.sign(phase.sin()).prod(dim=1) if self.checked else torch.sign(phase.sum(1).sin())
+        )
+        pattern = torch.where(coloured, 1 + self.depth * wave[:, None], torch.ones(1))
+        return (albedo * gains * pattern).clamp(0.0, 1.0)
+
+
+def draw_dye(random: np.random.Generator, materials: Materials) -> Dye:
+    """Draw new colours for what is not skin; often keep the old."""
+    gains = np.ones((SHADES, 3))
+    if random.random() < DYED:
+        for shade, dyeable in enumerate(materials.dyeable):
+            if dyeable and random.random() < 0.75:  # noqa: PLR2004 (the others keep theirs)
+                old = materials.centres[shade].numpy().clip(0.02)
+                gains[shade] = (_colour(random).clip(0.01, 0.9) / old).clip(0.05, 12.0)
+    tone = random.lognormal(0, 0.25)  # skin and the rest: lighter or darker as a whole
+    gains *= np.where(gains == 1, tone, 1.0)
+    patterned = random.random() < PATTERNED
+    frequency = random.normal(0, 1, 3)
+    frequency *= random.uniform(6, 30) / np.linalg.norm(frequency)
+    return Dye(
+        _float(gains),
+        _float(frequency if patterned else np.zeros(3)),
+        float(random.uniform(0.1, 0.6)) if patterned else 0.0,
+        bool(random.random() < 0.3),  # noqa: PLR2004
+    )
+
+
+def _colour(random: np.random.Generator) -> NDArray[np.float64]:
+    """Draw the colour of a garment: any, or a grey; linear light."""
+    if random.random() < 0.6:  # noqa: PLR2004 (the rest is grey)
+        return random.beta(0.8, 1.4, 3)
+    return random.beta(0.8, 1.2) * random.lognormal(0, 0.08, 3)
+
+
+def _float(array: object) -> Tensor:
+    return torch.from_numpy(np.asarray(array, np.float32))
