@@ -1,0 +1,171 @@
+"""The network behind the bundled geometry prior: one look at a cut-out photo, both sides out.
+
+B images, S pixels along a side (a multiple of 32). Pixels go in and come out in 4 x 4 blocks, so
+that the convolutions run on maps a quarter as large, which is what a CPU can afford.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.functional import normalize, pixel_shuffle, pixel_unshuffle, silu
+
+from geneman.storage import write_whole
+
+BLOCK = 4
+"""Side of the blocks of pixels that the convolutions see as one."""
+
+CHANNELS = (3, 1, 3, 1, 3, 1)
+"""Normal, depth, hidden normal, hidden depth, hidden colour, and how much of it is its own."""
+
+DEPTH_UNIT = 0.1
+"""Scene units that a raw depth of 1 stands for: about a trunk's half thickness."""
+
+PAPER = 0.5
+"""Grey that the network sees around the person."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels at each level, from a quarter of the image's side to a 32nd."""
+
+    levels: tuple[int, ...] = (64, 96, 176, 256)
+    blocks: tuple[int, ...] = (1, 2, 2, 2)
+    """Residual blocks at each level, each way."""
+
+
+STANDARD_WIDTHS = Widths()
+"""6.6 million weights: 13 MB in half precision."""
+
+
+@dataclass(frozen=True)
+class BothSides:
+    """What the network believes; depth in scene units about the reference distance."""
+
+    normal: Float[Tensor, "b 3 s s"]
+    """Unit, camera frame."""
+    depth: Float[Tensor, "b 1 s s"]
+    """Larger is farther; halfway between the sides its median over the person is 0."""
+    hidden_normal: Float[Tensor, "b 3 s s"]
+    hidden_depth: Float[Tensor, "b 1 s s"]
+    hidden_colour: Float[Tensor, "b 3 s s"]
+    """sRGB, not limited to [0, 1]."""
+
+
+def shown(colour: Float[Tensor, "b 3 s s"], cover: Float[Tensor, "b 1 s s"]) -> Tensor:
+    """Lay a cut-out on the paper that the network expects, and add the mask: B 4 S S."""
+    return torch.cat([(colour - PAPER) * cover * 2, cover * 2 - 1], dim=1)
+
+
+class GeometryNetwork(nn.Module):
+    """A U-Net on blocks of pixels, with residual blocks and group normalisation."""
+
+    def __init__(self, widths: Widths) -> None:
+        super().__init__()
+        self.widths = widths
+        levels, counts = widths.levels, widths.blocks
+        self.enter = nn.Conv2d(4 * BLOCK**2, levels[0], 3, padding=1)
+        self.down = nn.ModuleList()
+        self.shrink = nn.ModuleList()
+        for width, wider, count in zip(levels, (*levels[1:], None), counts, strict=True):
+            self.down.append(nn.Sequential(*[_Residual(width, width) for _ in range(count)]))
+            if wider is not None:
+                self.shrink.append(nn.Conv2d(width, wider, 3, stride=2, padding=1))
+        self.up = nn.ModuleList()
+        self.grow = nn.ModuleList()
+        for width, wider, count in zip(levels[-2::-1], levels[:0:-1], counts[-2::-1], strict=True):
+            self.grow.append(nn.Conv2d(wider, width, 1))
+            first = _Residual(2 * width, width)
+            self.up.append(
+                nn.Sequential(first, *[_Residual(width, width) for _ in range(count - 1)])
+            )
+        self.leave = nn.Conv2d(levels[0] + 4 * BLOCK**2, sum(CHANNELS) * BLOCK**2, 1)
+
+    def forward(self, photo: Float[Tensor, "b 4 s s"]) -> BothSides:
+        """Look at photos as `shown` lays them out."""
+        blocks_of_pixels = pixel_unshuffle(photo, BLOCK)
+        x = self.enter(blocks_of_pixels)
+        passed = []
+        for level, blocks in enumerate(self.down):
+            x = blocks(x)
+            if level < len(self.shrink):
+                passed.append(x)
+                x = self.shrink[level](x)
+        for grow, blocks in zip(self.grow, self.up, strict=True):
+            x = nn.functional.interpolate(grow(x), scale_factor=2.0)
+            x = blocks(torch.cat([x, passed.pop()], dim=1))
+        x = torch.cat([silu(x), blocks_of_pixels], dim=1)
+        raw = pixel_shuffle(self.leave(x), BLOCK).float()
+        normal, depth, hidden_normal, hidden_depth, painted, own = raw.split(CHANNELS, dim=1)
+        # An untrained network looks at the viewer, and away from them.
+        towards = raw.new_tensor([0.0, 0.0, 1.0])[:, None, None]
+        return BothSides(
+            normalize(normal + towards, dim=1),
+            depth * DEPTH_UNIT,
+            normalize(hidden_normal - towards, dim=1),
+            hidden_depth * DEPTH_UNIT,
+            # A shirt's back is like its front, a head's is not: the network chooses by pixel.
+            photo[:, :3].lerp(painted, own.sigmoid()) * PAPER + PAPER,
+        )
+
+
+class _Residual(nn.Module):
+    """Two normalised convolutions beside a shortcut."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.first_norm = nn.GroupNorm(8, width)
+        self.first = nn.Conv2d(width, out, 3, padding=1)
+        self.second_norm = nn.GroupNorm(8, out)
+        self.second = nn.Conv2d(out, out, 3, padding=1)
+        self.shortcut = nn.Identity() if width == out else nn.Conv2d(width, out, 1)
+        # The block begins as its shortcut, which keeps deep networks calm at first.
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Add what the convolutions find."""
+        inner = self.first(silu(self.first_norm(x)))
+        inner = self.second(silu(self.second_norm(inner)))
+        out: Tensor = self.shortcut(x) + inner
+        return out
+
+
+def write_weights(
+    path: Path, widths: Widths, state: Mapping[str, Tensor], record: Mapping[str, object]
+) -> None:
+    """Keep a network in half precision, with its shape and how it was trained beside it.
+
+    Args:
+        path: A .safetensors file.
+        widths: The network's shape.
+        state: Its weights.
+        record: What a model card says: data, steps, figures.
+    """
+    halves = {name: tensor.detach().cpu().half().contiguous() for name, tensor in state.items()}
+    about = {"widths": json.dumps(asdict(widths)), "record": json.dumps(dict(record))}
+    write_whole(path, save(halves, metadata=about))
+
+
+def read_weights(path: Path) -> tuple[GeometryNetwork, dict[str, object]]:
+    """Give the network that a file holds, ready to be asked, and its training record."""
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    shape = json.loads(about["widths"])
+    network = GeometryNetwork(Widths(tuple(shape["levels"]), tuple(shape["blocks"])))
+    network.load_state_dict(state)
+    network.eval().requires_grad_(requires_grad=False)
+    record: dict[str, object] = json.loads(about["record"])
+    return quick(network), record
+
+
+def quick(network: GeometryNetwork) -> GeometryNetwork:
+    """Lay the weights out as the processor's convolutions like them best."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in stubs
+    return network
