@@ -13,15 +13,18 @@ from scipy.sparse import linalg
 from geneman.camera import Orbit
 from geneman.mesh import Mesh, vertex_normals
 
-GRAZING, FACING = 0.15, 0.5
+GRAZING, FACING = 0.25, 0.6
 """Cosines to the ray below which a vertex is a flank's, and above which it is held fast."""
+
+HELD = 30.0
+"""Weight of a held vertex: not even bumps of one edge's length give way."""
 
 
 def fair_flanks(mesh: Mesh, camera: Orbit, length: float) -> Mesh:
     """Smooth the vertices that the camera's rays graze, joining the others tangentially.
 
     Minimises |L x|^2 + w |x - x0|^2 (Botsch & Kobbelt, 2004) with the uniform Laplacian L; w is
-    1 where the surface faces the camera or its opposite, and falls on the flanks to where bumps
+    `HELD` where the surface faces the camera or its opposite, and falls on the flanks to where bumps
     shorter than `length` are gone.
 
     Args:
@@ -64,4 +67,4 @@ def _hold(mesh: Mesh, camera: Orbit, averaging: sparse.csr_matrix, floor: float)
     for _ in range(4):
         facing = averaging @ facing
     held = np.clip((facing - GRAZING) / (FACING - GRAZING), 0.0, 1.0) ** 2
-    return np.asarray(floor + (1 - floor) * held)
+    return np.asarray(floor + (HELD - floor) * held)
