@@ -60,6 +60,8 @@ class _Placement:
     maps: Frame
     mask: Float32[ndarray, "h w"]
     mask_source: str
+    registered: bool
+    """Whether the given maps define the square, and so the given landmarks' frame too."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _recentred(subject: Subject, maps: Maps, config: PrepareConfig) -> _Placemen
     """Recentre the photo, and maps of its size with it."""
     frame = Frame.around(subject.alpha > _HALF, config.size)
     maps_frame = frame.of_larger(subject.shrunk)
-    return _Placement(frame, maps_frame, frame.cover(subject.alpha), subject.source)
+    return _Placement(frame, maps_frame, frame.cover(subject.alpha), subject.source, False)
 
 
 def _registered(subject: Subject, maps: Maps, config: PrepareConfig) -> _Placement:
@@ -138,8 +140,9 @@ def _registered(subject: Subject, maps: Maps, config: PrepareConfig) -> _Placeme
     maps_frame = Frame(config.size / support.shape[0], 0.0, 0.0, config.size)
     frame = found.frame.resized(config.size)
     if maps.mask is None:
-        return _Placement(frame, maps_frame, frame.cover(subject.alpha), subject.source)
-    return _Placement(frame, maps_frame, maps_frame.cover(support.astype(np.float32)), GIVEN)
+        return _Placement(frame, maps_frame, frame.cover(subject.alpha), subject.source, True)
+    mask = maps_frame.cover(support.astype(np.float32))
+    return _Placement(frame, maps_frame, mask, GIVEN, True)
 
 
 def _squared(subject: Subject, maps: Maps, place: _Placement, config: PrepareConfig) -> _Square:
@@ -154,7 +157,9 @@ def _squared(subject: Subject, maps: Maps, place: _Placement, config: PrepareCon
             normal = unit(place.maps.inside_map(maps.normal, support))
         if maps.depth is not None:
             depth = place.maps.inside_map(maps.depth, support)
-    if maps.landmarks is not None:
+    if maps.landmarks is not None and place.registered:
+        landmarks = maps.landmarks
+    elif maps.landmarks is not None:
         landmarks = given_landmarks(maps.landmarks, place.mask, place.photo, subject.size)
     elif subject.pose is not None:
         landmarks = landmarks_in(place.photo, subject.pose)
