@@ -164,8 +164,8 @@ def test_the_colour_field_that_is_passed_in_is_left_alone():
 def test_both_routes_follow_the_editor_where_the_photo_is_silent(route, left):
     painter = Painter()
     config = replace(
-        TINY, route=route, texel_rate=0.05, field_rate=0.05, reference_weight=10.0, reach=0.02,
-        uv=replace(EDITS, steps=40), field=replace(EDITS, steps=40),
+        TINY, route=route, texel_rate=0.05, field_rate=0.05, reference_weight=1.0, reach=0.02,
+        uv=replace(EDITS, steps=40), field=replace(EDITS, steps=60),
     )  # fmt: skip
     edited = finish(config, editor=painter, perceptual=squared_distance)
     back = Orbit(azimuth_deg=180.0)
