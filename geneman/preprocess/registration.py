@@ -32,6 +32,9 @@ EDGE_POINTS, EDGE_STRIDE = 6000, 3
 MAP_EDGES = 0.5
 """Weight of the given maps' inner edges against the outline's."""
 
+FARTHEST = 0.3
+"""Log of how far the scale may move from where the boxes put it. Where nothing fits, a search
+without bounds shrinks the photo away, and the window it then looks through fills the memory."""
 _HALF = 0.5
 _REFERENCE_SIDE = 1024
 
@@ -196,7 +199,7 @@ def _search(
     reach = float(max(shape)) / 2 * start.scale
 
     def frame(moves: Float64[ndarray, "3"]) -> Frame:
-        scale = start.scale * math.exp(moves[0] / reach)
+        scale = start.scale * math.exp(np.clip(moves[0] / reach, -FARTHEST, FARTHEST))
         x, y = np.array([start.x, start.y]) + moves[1:] - (scale - start.scale) * middle
         return Frame(scale, float(x), float(y), start.size)
 
