@@ -98,7 +98,8 @@ def _trust_map(
     """Give the depth of the mesh and the confidence of each pixel, both S S."""
     depth, covered = depth_map(view, mesh, far_side=far_side)
     inside = covered & view.inside
-    confidence = rise(_distance(inside) / view.size, *trust.outline)
+    # A look-up blends neighbours, so a pixel at the border would let the background in.
+    confidence = rise((_distance(inside) - 1) / view.size, *trust.outline)
     # On the far side what lies nearer to the viewer is what the last surface hides behind.
     behind = torch.where(inside, -depth if far_side else depth, torch.full_like(depth, 1e3))
     step = inside & (behind - _lowest(behind, 1) > STEP)
