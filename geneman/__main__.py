@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "Write a finished person as .glb, .obj or .ply.",
     "turntable": "Write a picture of the finished person going round.",
     "evaluate": "Measure how close finished people are to their photos.",
+    "train": "Make the weights of the bundled priors from rendered people.",
     "weights": "List, fetch and verify the learned weights.",
     "doctor": "Say what this machine has: devices, versions, threads, accelerators, weights.",
 }

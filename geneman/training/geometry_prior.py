@@ -19,6 +19,7 @@ from torch.nn.functional import avg_pool2d, cosine_similarity
 from torch.utils.data import DataLoader, Dataset
 
 from geneman.camera import REFERENCE
+from geneman.curation.synthetic.bodies import Wardrobe
 from geneman.curation.synthetic.people import People, split
 from geneman.curation.synthetic.sample import Sample
 from geneman.errors import Cancelled
@@ -261,6 +262,7 @@ class _Run:
 
 def train(
     people: Path,
+    wardrobe: Path | None,
     out: Path,
     config: GeometryTraining,
     report: Report,
@@ -270,6 +272,7 @@ def train(
 
     Args:
         people: Folder of rigged avatars.
+        wardrobe: Folder of MakeHuman's clothes, hair and skins, to dress Anny's bodies with.
         out: Gets `geometry.safetensors`, `learning.csv` and the checkpoint.
         config: How.
         report: Receives each step.
@@ -294,7 +297,8 @@ def train(
     optimiser.register_step_post_hook(lambda *_: average.follow())
     parts: dict[str, Stateful] = {"network": network, "average": average}
     checkpoints = FileCheckpoints(out / "checkpoint.safetensors", interval=120.0)
-    everyone = People(training, config.size, config.seed)
+    clothes = None if wardrobe is None else Wardrobe(wardrobe)
+    everyone = People(training, config.size, config.seed, clothes)
     source: list[Iterator[Batch]] = []
 
     def objective(step: int) -> Losses:

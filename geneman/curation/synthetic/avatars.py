@@ -91,6 +91,7 @@ class _Avatar(GlbReader):
             bones=tuple(nodes[node]["name"] for node in order),
             parents=tuple(parents),
             heads=from_gltf_axes(_float(rest[:, :3, 3])),
+            straight=torch.eye(3).expand(len(order), 3, 3),
             texture=torch.from_numpy(np.round(texture * 255).astype(np.uint8)),
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -91,14 +91,20 @@ class Materials:
 
     centres: Float[Tensor, "k 3"]
     """Linear light."""
-    label: Int[Tensor, "h w"]
+    label: UInt8[Tensor, "h w"]
     dyeable: tuple[bool, ...]
     """Not skin."""
 
     @staticmethod
-    def of(texture: UInt8[Tensor, "h w 3"]) -> "Materials":
-        """Sort by k-means on a thinned texture; deterministic."""
-        sample = texture[::8, ::8].reshape(-1, 3).float() / 255
+    def of(texture: UInt8[Tensor, "h w 3"], skin_share: float = 0.0) -> "Materials":
+        """Sort by k-means on a thinned texture; deterministic.
+
+        Args:
+            texture: sRGB.
+            skin_share: Share of the width, from the left, that is skin: a shade of its own.
+        """
+        known_skin = round(skin_share * texture.shape[1])
+        sample = texture[::8, known_skin::8].reshape(-1, 3).float() / 255
         order = sample.sum(dim=1).argsort()
         picks = torch.linspace(0, len(order) - 1, SHADES).long()
         centres = sample[order[picks]].clone()
@@ -109,9 +115,10 @@ class Materials:
                     centres[shade] = sample[label == shade].mean(dim=0)
         flat = texture.reshape(-1, 3).float() / 255
         label = torch.cdist(flat, centres).argmin(dim=1).reshape(texture.shape[:2])
-        return Materials(
-            centres**2.2, label.to(torch.uint8), tuple(not _skin_like(c) for c in centres.tolist())
-        )
+        label[:, :known_skin] = SHADES
+        dyeable = tuple(not _skin_like(c) for c in centres.tolist())
+        centres = torch.cat([centres, centres.new_full((1, 3), 0.5)])
+        return Materials(centres**2.2, label.to(torch.uint8), (*dyeable, False))
 
 
 def _skin_like(colour: list[float]) -> bool:
@@ -126,6 +133,8 @@ class Dye:
 
     gains: Float[Tensor, "k 3"]
     """What each shade is multiplied by, linear light."""
+    new: Bool[Tensor, "k"]
+    """The shades that were dyed; patterns are printed on them alone."""
     stripes: Float[Tensor, "3"]
     """Waves per metre along the body's axes; zero: none."""
     depth: float
@@ -135,12 +144,11 @@ class Dye:
     def dyed(
         self,
         albedo: Float[Tensor, "p 3"],
-        label: Int[Tensor, "p"],
+        label: UInt8[Tensor, "p"],
         places: Float[Tensor, "p 3"],
     ) -> Float[Tensor, "p 3"]:
         """Dye albedo (linear light) at places of the T-pose."""
-        gains = self.gains[label.long()]
-        coloured = (gains != 1).any(dim=1, keepdim=True)
+        gains, coloured = self.gains[label.long()], self.new[label.long()][:, None]
         phase = 2 * torch.pi * places * self.stripes
         wave = (
             torch.sign(phase.sin()).prod(dim=1) if self.checked else torch.sign(phase.sum(1).sin())
@@ -151,19 +159,20 @@ class Dye:
 
 def draw_dye(random: np.random.Generator, materials: Materials) -> Dye:
     """Draw new colours for what is not skin; often keep the old."""
-    gains = np.ones((SHADES, 3))
+    gains = np.ones((SHADES + 1, 3))
     if random.random() < DYED:
         for shade, dyeable in enumerate(materials.dyeable):
             if dyeable and random.random() < 0.75:  # noqa: PLR2004 (the others keep theirs)
                 old = materials.centres[shade].numpy().clip(0.02)
                 gains[shade] = (_colour(random).clip(0.01, 0.9) / old).clip(0.05, 12.0)
-    tone = random.lognormal(0, 0.25)  # skin and the rest: lighter or darker as a whole
-    gains *= np.where(gains == 1, tone, 1.0)
+    new = (gains != 1).any(axis=1)
+    gains[~new] *= random.lognormal(0, 0.2)  # skin and the rest: lighter or darker as a whole
     patterned = random.random() < PATTERNED
     frequency = random.normal(0, 1, 3)
     frequency *= random.uniform(6, 30) / np.linalg.norm(frequency)
     return Dye(
         _float(gains),
+        torch.from_numpy(new),
         _float(frequency if patterned else np.zeros(3)),
         float(random.uniform(0.1, 0.6)) if patterned else 0.0,
         bool(random.random() < 0.3),  # noqa: PLR2004

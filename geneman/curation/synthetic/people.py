@@ -5,31 +5,57 @@ from pathlib import Path
 
 import numpy as np
 
-from geneman.curation.synthetic.avatars import avatar_files, identity
+from geneman.curation.synthetic.avatars import avatar_files, identity, read_avatar
+from geneman.curation.synthetic.bodies import Wardrobe
 from geneman.curation.synthetic.sample import Person, Sample, draw_sample
 
 HELD_OUT = 9
 """Every so many identities, one is never trained on."""
 
+FITTING = 256
+"""Samples for which the same few bodies stay dressed: dressing one costs ten pictures' time."""
+DRESSED = 12
+"""Bodies among which those samples choose."""
+
 
 @dataclass(frozen=True)
 class People:
-    """Rendered samples of the avatars in one list; reading one loads only what it shows."""
+    """Rendered samples of avatars and dressed bodies; what one shows is read when it is drawn."""
 
     files: tuple[Path, ...]
+    """Avatars."""
     size: int
     """Pixels along a side."""
     seed: int
-    _read: dict[Path, Person] = field(default_factory=dict, compare=False, repr=False)
+    wardrobe: Wardrobe | None = None
+    """Dresses bodies, if there is one."""
+    bodies: float = 0.4
+    """Share of samples that show a dressed body."""
+    _avatars: dict[Path, Person] = field(default_factory=dict, compare=False, repr=False)
+    _bodies: dict[int, Person] = field(default_factory=dict, compare=False, repr=False)
 
     def sample(self, index: int) -> Sample:
         """Draw the sample with a number."""
         random = np.random.default_rng((self.seed, index))
-        file = self.files[int(random.integers(len(self.files)))]
-        person = self._read.get(file)
-        if person is None:
-            person = self._read.setdefault(file, Person.read(file))
+        if self.wardrobe is not None and random.random() < self.bodies:
+            number = index // FITTING * DRESSED + int(random.integers(DRESSED))
+            person = self._body(self.wardrobe, number)
+        else:
+            person = self._avatar(self.files[int(random.integers(len(self.files)))])
         return draw_sample(person, random, self.size)
+
+    def _avatar(self, file: Path) -> Person:
+        if file not in self._avatars:
+            self._avatars[file] = Person.of(read_avatar(file))
+        return self._avatars[file]
+
+    def _body(self, wardrobe: Wardrobe, number: int) -> Person:
+        if number not in self._bodies:
+            while len(self._bodies) >= 2 * DRESSED:
+                del self._bodies[next(iter(self._bodies))]
+            random = np.random.default_rng((self.seed, 1, number))
+            self._bodies[number] = Person.of(wardrobe.dressed(random))
+        return self._bodies[number]
 
 
 def split(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

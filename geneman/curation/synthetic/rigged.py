@@ -30,13 +30,15 @@ class Turn:
     """Along the world's axes; what hangs on the bone is scaled with it."""
 
 
+REST = Turn(axes="", degrees=())
+
 Pose = Mapping[str, Turn]
 """By bone; bones without an entry keep their place on the parent."""
 
 
 @dataclass(frozen=True)
 class Rigged:
-    """A person in the T-pose. Vertices are split at texture seams, normals are not."""
+    """A person at rest. Vertices are split at texture seams, normals are not."""
 
     vertices: Float[Tensor, "v 3"]
     normals: Float[Tensor, "v 3"]
@@ -52,8 +54,12 @@ class Rigged:
     """Index of each bone's parent, which comes before it; -1 for the root."""
     heads: Float[Tensor, "b 3"]
     """Where each bone begins."""
+    straight: Float[Tensor, "b 3 3"]
+    """How each bone turns from where the vertices have it to the T-pose; mostly not at all."""
     texture: UInt8[Tensor, "h w 3"]
     """sRGB."""
+    skin_share: float = 0.0
+    """Share of the texture's width, from the left, that is known to be nothing but skin."""
 
     def posed(self, pose: Pose) -> tuple[Float[Tensor, "v 3"], Float[Tensor, "v 3"]]:
         """Give vertices and unit normals in a pose (linear blend skinning)."""
@@ -64,24 +70,32 @@ class Rigged:
         return points, torch.nn.functional.normalize(turned, dim=1)
 
     def _moves(self, pose: Pose) -> NDArray[np.float64]:
-        """Give each bone's affine map from the T-pose to the pose, B x 3 x 4."""
+        """Give each bone's affine map from rest to the pose, B x 3 x 4."""
         whole: list[Matrix] = []
         heads = self.heads.numpy().astype(np.float64)
-        for bone, parent, head in zip(self.bones, self.parents, heads, strict=True):
+        straight = self.straight.numpy().astype(np.float64)
+        for index, (bone, parent) in enumerate(zip(self.bones, self.parents, strict=True)):
             before = whole[parent] if parent >= 0 else np.eye(4)
-            turn = pose.get(bone)
-            whole.append(before if turn is None else before @ _about(head, turn))
+            # What the parents have turned already is taken back, so that the turn is the T-pose's.
+            undone = straight[parent].T if parent >= 0 else np.eye(3)
+            turn = _linear(pose.get(bone, REST))
+            whole.append(before @ _about(heads[index], undone @ turn @ straight[index]))
         return np.stack(whole)[:, :3]
 
 
-def _about(head: NDArray[np.float64], turn: Turn) -> Matrix:
-    """Scale and turn about a point."""
-    matrix = np.eye(4)
-    rotation = np.diag(turn.scale)
+def _linear(turn: Turn) -> Matrix:
+    """Scale, then turn about one axis after the other."""
+    matrix = np.diag(turn.scale)
     for axis, degrees in zip(turn.axes, turn.degrees, strict=True):
-        rotation = _rotation("xyz".index(axis), math.radians(degrees)) @ rotation
-    matrix[:3, :3] = rotation
-    matrix[:3, 3] = head - matrix[:3, :3] @ head
+        matrix = _rotation("xyz".index(axis), math.radians(degrees)) @ matrix
+    return matrix
+
+
+def _about(head: NDArray[np.float64], linear: Matrix) -> Matrix:
+    """Apply a linear map about a point."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = head - linear @ head
     return matrix
 
 

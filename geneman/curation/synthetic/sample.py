@@ -6,7 +6,6 @@ distance, as every shape prior gives it.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from geneman.camera import REFERENCE, pixel_grid
-from geneman.curation.synthetic.avatars import read_avatar
 from geneman.curation.synthetic.light import Dye, Light, Materials, draw_dye, draw_light
 from geneman.curation.synthetic.poses import draw_pose
 from geneman.curation.synthetic.rigged import Rigged
@@ -52,12 +50,15 @@ class Person:
     head: Bool[Tensor, "v"]
 
     @staticmethod
-    def read(path: Path) -> "Person":
-        """Read an avatar's file."""
-        rigged = read_avatar(path)
-        head = torch.tensor([bone == "Head" for bone in rigged.bones])
-        held = (head[rigged.joints] * rigged.weights).sum(dim=1) > 0.5  # noqa: PLR2004 (mostly)
-        return Person(rigged, Materials.of(rigged.texture), held)
+    def of(rigged: Rigged) -> "Person":
+        """Find out what is needed; what hangs on the head's bone belongs to the head."""
+        above = list(rigged.parents)
+        head: list[bool] = []
+        for bone, parent in zip(rigged.bones, above, strict=True):
+            head.append(bone == "Head" or (parent >= 0 and head[parent]))
+        share = torch.tensor(head)[rigged.joints.long()] * rigged.weights
+        materials = Materials.of(rigged.texture, rigged.skin_share)
+        return Person(rigged, materials, share.sum(dim=1) > 0.5)  # noqa: PLR2004 (mostly)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+"""A tiny rigged person: boxes on the bones that poses turn, in the T-pose."""
+
+import torch
+
+from geneman.curation.synthetic.rigged import Rigged
+
+BONES = (
+    # name, parent, head, lower corner, upper corner
+    ("Hips", -1, (0.0, 0.0, 1.0), (-0.15, -0.1, 0.9), (0.15, 0.1, 1.1)),
+    ("Spine", 0, (0.0, 0.0, 1.1), (-0.15, -0.1, 1.1), (0.15, 0.1, 1.5)),
+    ("Neck", 1, (0.0, 0.0, 1.5), (-0.05, -0.05, 1.5), (0.05, 0.05, 1.55)),
+    ("Head", 2, (0.0, 0.0, 1.55), (-0.1, -0.12, 1.55), (0.1, 0.1, 1.8)),
+    ("LeftArm", 1, (0.15, 0.0, 1.45), (0.15, -0.05, 1.4), (0.45, 0.05, 1.5)),
+    ("LeftForeArm", 4, (0.45, 0.0, 1.45), (0.45, -0.05, 1.4), (0.75, 0.05, 1.5)),
+    ("RightArm", 1, (-0.15, 0.0, 1.45), (-0.45, -0.05, 1.4), (-0.15, 0.05, 1.5)),
+    ("RightForeArm", 6, (-0.45, 0.0, 1.45), (-0.75, -0.05, 1.4), (-0.45, 0.05, 1.5)),
+    ("LeftUpLeg", 0, (0.08, 0.0, 0.9), (0.01, -0.08, 0.45), (0.15, 0.08, 0.9)),
+    ("LeftLeg", 8, (0.08, 0.0, 0.45), (0.01, -0.08, 0.0), (0.15, 0.08, 0.45)),
+    ("RightUpLeg", 0, (-0.08, 0.0, 0.9), (-0.15, -0.08, 0.45), (-0.01, 0.08, 0.9)),
+    ("RightLeg", 10, (-0.08, 0.0, 0.45), (-0.15, -0.08, 0.0), (-0.01, 0.08, 0.45)),
+)
+SIDES = ((0, 1), (0, 0), (1, 1), (1, 0), (2, 1), (2, 0))
+"""Axis, and whether at its upper end."""
+
+
+def boxes() -> Rigged:
+    """Build it: every box has 24 corners, so that its normals are those of its faces."""
+    points, normals, faces, joints = [], [], [], []
+    for bone, (_, _, _, low, high) in enumerate(BONES):
+        for axis, upper in SIDES:
+            b, c = (axis + 1) % 3, (axis + 2) % 3
+            start = len(points)
+            for s, t in ((0, 0), (1, 0), (1, 1), (0, 1)):
+                corner = [0.0, 0.0, 0.0]
+                corner[axis] = (low, high)[upper][axis]
+                corner[b], corner[c] = (low, high)[s][b], (low, high)[t][c]
+                points.append(corner)
+                normals.append([(2.0 * upper - 1) * (i == axis) for i in range(3)])
+                joints.append([bone])
+            quad = (0, 1, 2, 3) if upper else (3, 2, 1, 0)
+            faces += [[start + quad[i] for i in corners] for corners in ((0, 1, 2), (0, 2, 3))]
+    return Rigged(
+        vertices=torch.tensor(points),
+        normals=torch.tensor(normals),
+        uv=torch.full((len(points), 2), 0.5),
+        faces=torch.tensor(faces, dtype=torch.int32),
+        joints=torch.tensor(joints),
+        weights=torch.ones(len(points), 1),
+        bones=tuple(bone[0] for bone in BONES),
+        parents=tuple(bone[1] for bone in BONES),
+        heads=torch.tensor([bone[2] for bone in BONES]),
+        straight=torch.eye(3).expand(len(BONES), 3, 3),
+        texture=torch.full((16, 16, 3), 128, dtype=torch.uint8),
+    )
