@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from blender_addon.protocol import Artefact, Failure, Job, JobState
+from blender_addon.protocol import Artefact, Failure, Job, JobState, Rerun
 
 VERSION = 1
 """Of the table's layout."""
@@ -65,6 +65,27 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: str | None = None
     edits: dict[str, str] = {}
     """By the stage whose result each replaces."""
+
+
+def rerun_spec(old: Spec, wanted: Rerun) -> Spec:
+    """Give what is to be done: the old wish with the new one laid over it."""
+    edits = wanted.edits
+    recipe = {} if wanted.preset is not None else dict(old.recipe)
+    for stage, fields in wanted.recipe.items():
+        recipe[stage] = recipe.get(stage, {}) | fields
+    maps = old.maps | ({"mask": "mask.npy"} if edits.mask is not None else {})
+    names = ("vertices", "faces", "albedo")
+    return msgspec.structs.replace(
+        old,
+        maps=maps,
+        prompt=old.prompt if wanted.prompt is None else wanted.prompt,
+        preset=wanted.preset or old.preset,
+        recipe=recipe,
+        seed=old.seed if wanted.seed is None else wanted.seed,
+        start=wanted.start,
+        until=wanted.until,
+        edits={name: f"{name}.npy" for name in names if getattr(edits, name) is not None},
+    )
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -280,7 +301,10 @@ class JobTable:
     def end_stage(
         self, job: str, *, seconds: float, start: str | None, artefacts: Iterable[Artefact]
     ) -> None:
-        """Note a stage's result; `start` is where a restart would have to begin by force."""
+        """Note a stage's result; `start` is where a restart would have to begin by force.
+
+        No seconds means that the result was there before: only progress forgives restarts.
+        """
         entry = self.get(job)
         if entry is None:
             return
@@ -288,7 +312,8 @@ class JobTable:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute(
-                "UPDATE jobs SET seconds = seconds + ?, spec = ?, restarts = 0 WHERE id = ?",
+                "UPDATE jobs SET seconds = seconds + ?1, spec = ?2, "
+                "restarts = CASE WHEN ?1 > 0 THEN 0 ELSE restarts END WHERE id = ?3",
                 (seconds, spec, job),
             )
             self._db.executemany(

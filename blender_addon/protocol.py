@@ -29,7 +29,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_]{1,40}\Z")]
 """Of a stage, preset or loss."""
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
-MAX_CHUNK_BYTES = 4 * 2**20
+MAX_CHUNK_BYTES = 2**20
 """How much of an artefact one `Fetch` may ask for."""
 MapName = Literal["mask", "normal", "depth", "landmarks"]
 

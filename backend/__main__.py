@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m backend` (= `geneman serve`): start the server and serve until told to stop."""
+
+import argparse
+import ipaddress
+import logging
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+import filelock
+import platformdirs
+import psutil
+
+from backend.desk import Desk
+from backend.exits import Exit, StartError
+from backend.jobs import Entry, JobTable
+from backend.keys import AuthorisedKeys, Connection, authorise, key_pair, write_connection
+from backend.records import log_to_stderr
+from backend.server import Address, Server, Waker
+from backend.store import Store
+from backend.streaming import Board
+from backend.supervisor import Patience, Supervisor
+from blender_addon.protocol import ENDED
+
+log = logging.getLogger("backend")
+
+DAY_SECONDS = 86_400
+PARENT_SECONDS = 1.0
+"""How often the parent is looked for."""
+
+
+def default_store() -> Path:
+    """Give the folder that each system keeps a program's state in."""
+    return platformdirs.user_state_path("geneman") / "backend"
+
+
+def options() -> argparse.ArgumentParser:
+    """Give the command line."""
+    parser = argparse.ArgumentParser(prog="geneman serve", description=__doc__)
+    patience = Patience()
+    add = parser.add_argument
+    add("--store", type=Path, default=default_store(), help="folder of jobs and keys")
+    add("--connection-file", type=Path, help="where to say how to connect (STORE/connection.json)")
+    add("--bind", default="127.0.0.1", help="address to listen on; others need authorised keys")
+    add("--port", type=int, default=0, help="first of three ports; 0: the system chooses")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    add("--authorize", metavar="KEY", help="let the holder of this public key in, and end")
+    add("--name", default="", help="whose key it is")
+    add("--parent-pid", type=int, help="stop when this process is gone")
+    add("--keep-days", type=float, help="remove jobs that ended so long ago; default: keep all")
+    add("--idle-seconds", type=float, default=patience.idle, help="then free the device")
+    add("--hang-seconds", type=float, default=patience.hang, help="without a step: start again")
+    add("--silence-seconds", type=float, default=patience.silence, help="without a sign of life")
+    add("--restarts", type=int, default=patience.restarts, help="of a job whose worker died")
+    add("--program", default="backend.reconstruction", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve, and give the process's exit code (see `Exit`)."""
+    wanted = options().parse_args(arguments)
+    log_to_stderr()
+    try:
+        if wanted.authorize:
+            authorise(wanted.store / "authorized_keys", wanted.authorize, wanted.name)
+            return Exit.STOPPED
+        with ExitStack() as stack:
+            return _serve(wanted, stack)
+    except StartError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return error.code
+
+
+def _serve(wanted: argparse.Namespace, stack: ExitStack) -> int:
+    store = _locked_store(wanted.store, stack)
+    keys = key_pair(wanted.store / "server.key")
+    own = key_pair(wanted.store / "client.key")
+    authorised = AuthorisedKeys(wanted.store / "authorized_keys", own.public)
+    _check_address(wanted.bind, authorised)
+    table = _table(wanted.store / "jobs.sqlite", stack)
+    board = Board()
+    waker = Waker()
+    stack.callback(waker.close)
+    supervisor = Supervisor(
+        table=table,
+        store=store,
+        board=board,
+        program=wanted.program,
+        device=wanted.device,
+        woken=waker.wake,
+        patience=Patience(
+            restarts=wanted.restarts,
+            idle=wanted.idle_seconds,
+            hang=wanted.hang_seconds,
+            silence=wanted.silence_seconds,
+        ),
+        on_end=lambda job: server.in_background(
+            lambda: store.size(job), lambda size: table.count_bytes(job, size)
+        ),
+    )
+    desk = Desk(table, store, board, supervisor, version("geneman"))
+    address = Address(wanted.bind, wanted.port)
+    server = Server(desk, address, waker, keys=keys, authorised=authorised)
+    stack.callback(server.close)
+    _recover(desk)
+    requests, control, events = server.ports
+    connection = Connection(
+        host=wanted.bind,
+        requests=requests,
+        control=control,
+        events=events,
+        server_key=keys.public,
+        client=own,
+        pid=os.getpid(),
+        session=server.session,
+    )
+    file = wanted.connection_file or wanted.store / "connection.json"
+    write_connection(file, connection)
+    stack.callback(file.unlink, missing_ok=True)
+    log.info("serving", extra={"facts": {"ports": server.ports, "session": server.session}})
+    server.run(_asked_to_stop(waker.wake), _parent_watch(wanted.parent_pid), _policy(desk, wanted))
+    log.info("stopped")
+    return Exit.STOPPED
+
+
+def _locked_store(path: Path, stack: ExitStack) -> Store:
+    """Take the store for this process alone; the system drops the lock with the process."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stack.enter_context(filelock.FileLock(path / ".lock", timeout=0))
+    except filelock.Timeout as error:
+        raise StartError(
+            Exit.STORE_IN_USE,
+            f"One server at a time can work on a store, but another has '{path}': "
+            "use that one, or choose another folder with --store.",
+        ) from error
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return Store(path)
+
+
+def _table(path: Path, stack: ExitStack) -> JobTable:
+    try:
+        table = JobTable(path)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    stack.callback(table.close)
+    return table
+
+
+def _unusable(path: Path, error: Exception) -> StartError:
+    return StartError(
+        Exit.STORE_UNUSABLE,
+        f"The store must be readable and writable, but '{path}' is not ({error}): "
+        "mend it, or choose another folder with --store.",
+    )
+
+
+def _check_address(bind: str, authorised: AuthorisedKeys) -> None:
+    """Refuse to listen to other machines before anybody is authorised.
+
+    Raises:
+        StartError: Nobody is, or it is no address.
+    """
+    try:
+        loopback = ipaddress.ip_address(bind).is_loopback
+    except ValueError as error:
+        raise StartError(
+            Exit.OPTIONS, f"--bind must be an IP address, but got '{bind}': as in 127.0.0.1."
+        ) from error
+    if not loopback and not authorised.others():
+        raise StartError(
+            Exit.OPTIONS,
+            f"A server that other machines can reach must know their keys, but got --bind {bind} "
+            "and no authorised key: add one with `geneman serve --authorize KEY`.",
+        )
+
+
+def _recover(desk: Desk) -> None:
+    """Settle what a server that died left behind, and put every job on the board."""
+    for job, state in desk.table.recover():
+        entry = desk.table.get(job)
+        log.info("job recovered", extra={"facts": {"job": job, "state": state.value}})
+        if entry is not None:
+            desk.supervisor.limit_restarts(entry)
+    entries = desk.table.all()
+    for name in desk.store.strangers({entry.id for entry in entries}):
+        log.info("unfinished upload deleted", extra={"facts": {"job": name}})
+        desk.store.delete(name)
+    for entry in entries:
+        desk.supervisor.announce(entry.id)
+
+
+def _asked_to_stop(wake: Callable[[], None]) -> threading.Event:
+    """Let the usual signals ask the server to stop."""
+    asked = threading.Event()
+
+    def ask(*_: object) -> None:
+        asked.set()
+        wake()
+
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), ask)
+    return asked
+
+
+def _parent_watch(pid: int | None) -> Callable[[], bool]:
+    """Give a test whether the process that wants us is still there (and no later namesake)."""
+    if pid is None:
+        return lambda: True
+    try:
+        parent = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return lambda: False
+
+    looked, found = 0.0, True
+
+    def there() -> bool:
+        nonlocal looked, found
+        if time.monotonic() - looked > PARENT_SECONDS:
+            looked = time.monotonic()
+            found = parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE
+        return found
+
+    return there
+
+
+def _policy(desk: Desk, wanted: argparse.Namespace) -> Callable[[], list[Entry]]:
+    """Give what is to be removed now, after having taken it off the table."""
+
+    def due() -> list[Entry]:
+        if wanted.keep_days is None:
+            return []
+        before = time.time() - wanted.keep_days * DAY_SECONDS
+        old = [e for e in desk.table.all() if e.state in ENDED and e.changed < before]
+        for entry in old:
+            desk.forget(entry, f"it ended more than {wanted.keep_days:g} days ago (--keep-days)")
+        return old
+
+    return due
+
+
+if __name__ == "__main__":
+    sys.exit(main())

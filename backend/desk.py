@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done for each request: the rules, without sockets.
+
+Everything here answers at once. What must touch large files gives a `Later`: a piece of work for
+the file threads and what to do with its outcome, back on the server's own thread.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import psutil
+
+from backend.jobs import Entry, IllegalMoveError, JobTable, Spec, rerun_spec
+from backend.limits import Allowance, Limits
+from backend.store import RefusedError, Store, edit_arrays, map_file, photo_file
+from backend.streaming import Board
+from backend.supervisor import Supervisor
+from blender_addon.frames import Buffer, Message, Packer, can_compress
+from blender_addon.protocol import (
+    Cancel,
+    Chunk,
+    Control,
+    Done,
+    Fetch,
+    FreeMemory,
+    GetJob,
+    GetMetrics,
+    Hello,
+    JobIs,
+    JobRemoved,
+    Jobs,
+    JobState,
+    Kind,
+    ListJobs,
+    Metrics,
+    Move,
+    Ping,
+    Remove,
+    Reply,
+    Request,
+    Rerun,
+    Shutdown,
+    Submit,
+    Welcome,
+)
+
+log = logging.getLogger("backend")
+
+Answer = tuple[Reply, list[Buffer]]
+Files = Mapping[str, memoryview | np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Later:
+    """An answer that needs the disk."""
+
+    work: Callable[[], Any]
+    """Runs on a file thread; touches nothing but files."""
+    then: Callable[[Any], Answer]
+    """Turns its outcome into the answer."""
+    job: str = ""
+    """The job whose files it writes."""
+
+
+@dataclass
+class Desk:
+    """Does what clients ask for, within their limits."""
+
+    table: JobTable
+    store: Store
+    board: Board
+    supervisor: Supervisor
+    version: str
+    limits: Limits = field(default_factory=Limits)
+    shutdown: bool = False
+    answered: int = 0
+    _allowances: dict[str, Allowance] = field(default_factory=dict)
+    _arriving: set[str] = field(default_factory=set)
+
+    def ask(self, message: Message[Request], owner: str) -> Answer | Later:
+        """Do what a request wants.
+
+        Raises:
+            RefusedError: It cannot be done.
+            ProtocolError: One of its arrays is not whole.
+        """
+        self._allow(owner)
+        match message.body:
+            case Submit() as wanted:
+                return self._submit(message, wanted, owner)
+            case Rerun() as wanted:
+                return self._rerun(message, wanted, owner)
+            case Fetch() as wanted:
+                return self._fetch(wanted, owner)
+            case Remove(job):
+                return self._remove(job, owner)
+            case body:
+                return self._quick(body, owner)
+
+    def _quick(
+        self, body: Hello | ListJobs | GetJob | Move | FreeMemory | GetMetrics, owner: str
+    ) -> Answer:
+        """Answer what needs no files."""
+        match body:
+            case Hello():
+                return self.welcome(), []
+            case ListJobs():
+                return self._list(owner), []
+            case GetJob(job):
+                return self._job_is(self._mine(job, owner).id)
+            case Move(job, position):
+                self._legally(lambda: self.table.reorder(self._mine(job, owner).id, position))
+                self.supervisor.announce_queue()
+                return self._list(owner), []
+            case FreeMemory():
+                return self._free()
+            case GetMetrics():
+                return Metrics(self.metrics()), []
+
+    def command(self, body: Control, owner: str) -> Answer:
+        """Do what a control message wants.
+
+        Raises:
+            RefusedError: It cannot be done.
+        """
+        match body:
+            case Ping():
+                return Done(), []
+            case Shutdown():
+                self.shutdown = True
+                return Done(), []
+            case Cancel(job):
+                return self._cancel(self._mine(job, owner))
+
+    def welcome(self) -> Welcome:
+        """Say who answers, and what it can do."""
+        known = self.supervisor.welcome
+        if known is not None:
+            return known
+        capabilities = ("zstd",) if can_compress() else ()
+        return Welcome(self.version, capabilities, ready=False)
+
+    def metrics(self) -> dict[str, float]:
+        """Give the server's figures."""
+        values: dict[str, float] = {f"jobs.{s}": n for s, n in self.table.counts().items()}
+        for stage, (count, total) in self.supervisor.stage_seconds.items():
+            values |= {f"stage.{stage}.seconds": total / count, f"stage.{stage}.count": count}
+        worker = self.supervisor.worker
+        if worker is not None and worker.process.poll() is None:
+            values["worker.memory_bytes"] = psutil.Process(worker.process.pid).memory_info().rss
+        values["server.memory_bytes"] = psutil.Process().memory_info().rss
+        values["server.answered"] = self.answered
+        values["board.bytes"] = self.board.nbytes
+        return values
+
+    # ---- one method a request ---------------------------------------------------------------
+
+    def _submit(self, message: Message[Request], wanted: Submit, owner: str) -> Answer | Later:
+        known = self.table.get(wanted.job)
+        if known is not None:
+            return self._job_is(self._mine(wanted.job, owner).id)
+        self._check_room(message, wanted.job, owner)
+        self._check_settings(wanted.preset, wanted.recipe, (wanted.until,))
+        name, photo = photo_file(message, wanted.photo)
+        files: dict[str, memoryview | np.ndarray[Any, Any]] = {name: photo}
+        maps: dict[str, str] = {}
+        for kind, header in wanted.maps.items():
+            maps[kind], content = map_file(message, kind, header)
+            files[maps[kind]] = content
+        spec = Spec(
+            photo=name,
+            maps=maps,
+            prompt=wanted.prompt,
+            preset=wanted.preset,
+            recipe=wanted.recipe,
+            seed=wanted.seed,
+            until=wanted.until,
+        )
+
+        def enter(_: None) -> Answer:
+            request = message.envelope.id
+            self.table.add(wanted.job, owner=owner, label=wanted.label, spec=spec, request=request)
+            log.info("job submitted", extra={"facts": {"job": wanted.job, "bytes": len(photo)}})
+            self.supervisor.announce(wanted.job)
+            return self._job_is(wanted.job)
+
+        return self._writing(wanted.job, files, enter, anew=True)
+
+    def _rerun(self, message: Message[Request], wanted: Rerun, owner: str) -> Answer | Later:
+        entry = self._mine(wanted.job, owner)
+        if entry.request == message.envelope.id:
+            return self._job_is(entry.id)
+        self._must_have_ended(entry)
+        self._check_room(message, entry.id, owner)
+        self._check_settings(wanted.preset, wanted.recipe, (wanted.start, wanted.until))
+        arrays = edit_arrays(message, wanted.edits)
+        files: dict[str, np.ndarray[Any, Any]] = {}
+        for name, values in arrays.items():
+            files[f"{name}.npy"] = values != 0 if name == "mask" else values
+        spec = rerun_spec(entry.spec, wanted)
+
+        def enter(_: None) -> Answer:
+            self._legally(lambda: self.table.again(entry.id, spec, message.envelope.id))
+            self.supervisor.announce(entry.id)
+            return self._job_is(entry.id)
+
+        return self._writing(entry.id, files, enter, anew=False)
+
+    def _writing(
+        self, job: str, files: Files, then: Callable[[None], Answer], *, anew: bool
+    ) -> Later:
+        self._arriving.add(job)
+
+        def work() -> None:
+            if anew:
+                self.store.delete(job)
+            self.store.keep(job, files)
+
+        return Later(work, then, job)
+
+    def arrived(self, job: str) -> None:
+        """Note that a job's files are written, or never will be."""
+        self._arriving.discard(job)
+
+    def _fetch(self, wanted: Fetch, owner: str) -> Later:
+        entry = self._mine(wanted.job, owner)
+        found = [a for a in self.table.artefacts(entry.id) if a.name == wanted.name]
+        if not found:
+            raise RefusedError(
+                Kind.INPUT,
+                "an artefact must be one that the job lists",
+                value=f"'{wanted.name}'",
+                remedy="look at the job's artefacts",
+            )
+        path = self.store.artefact(entry.id, wanted.name)
+
+        def read() -> bytes:
+            with path.open("rb") as file:
+                file.seek(min(wanted.offset, found[0].size))
+                return file.read(wanted.length)
+
+        def chunk(data: bytes) -> Answer:
+            packer = Packer()
+            return Chunk(packer.add_file(data), wanted.offset, found[0]), packer.frames
+
+        return Later(read, chunk)
+
+    def _remove(self, job: str, owner: str) -> Later:
+        entry = self._mine(job, owner)
+        self._must_have_ended(entry)
+        self.forget(entry, "request")
+        return Later(lambda: self.store.delete(job), lambda _: (Done(), []))
+
+    def forget(self, entry: Entry, reason: str) -> None:
+        """Take an ended job off table and board; its folder is the caller's to delete."""
+        self._legally(lambda: self.table.remove(entry.id))
+        log.info("job removed", extra={"facts": {"job": entry.id, "reason": reason}})
+        self.board.clear(entry.id)
+        self.board.post(entry.owner, JobRemoved(entry.id, reason))
+
+    def _cancel(self, entry: Entry) -> Answer:
+        if entry.state is JobState.RUNNING:
+            self.supervisor.cancel(entry)
+        elif entry.state is JobState.QUEUED:
+            self.table.move(entry.id, JobState.CANCELLED)
+            self.supervisor.announce(entry.id)
+            self.supervisor.announce_queue()
+        return self._job_is(entry.id)
+
+    def _free(self) -> Answer:
+        if not self.supervisor.free():
+            raise RefusedError(
+                Kind.STATE,
+                "memory can be freed while no job runs",
+                value="a running job",
+                remedy="cancel it or wait",
+            )
+        return Done(), []
+
+    def _list(self, owner: str) -> Jobs:
+        described = (self.table.describe(entry.id) for entry in self.table.all(owner))
+        return Jobs(tuple(job for job in described if job is not None))
+
+    def _job_is(self, job: str) -> Answer:
+        described = self.table.describe(job)
+        if described is None:
+            raise _unknown(job)
+        return JobIs(described), []
+
+    # ---- rules ------------------------------------------------------------------------------
+
+    def _allow(self, owner: str) -> None:
+        self.answered += 1
+        allowance = self._allowances.setdefault(owner, Allowance(self.limits, self.limits.burst))
+        if not allowance.take():
+            rate = self.limits.requests_per_second
+            raise RefusedError(
+                Kind.LIMIT,
+                f"a client may ask {rate:.0f} times a second",
+                value="more",
+                remedy="wait a second",
+            )
+
+    def _mine(self, job: str, owner: str) -> Entry:
+        """Give a job of this client; those of others do not exist for it."""
+        entry = self.table.get(job)
+        if entry is None or entry.owner != owner:
+            raise _unknown(job)
+        return entry
+
+    def _check_room(self, message: Message[Request], job: str, owner: str) -> None:
+        incoming = sum(memoryview(frame).nbytes for frame in message.frames)
+        self.store.check_space(incoming)
+        open_jobs, jobs, size = self.table.usage(owner)
+        known = self.table.get(job) is not None
+        for rule, value, limit in (
+            ("open jobs", open_jobs + 1, self.limits.open_jobs),
+            ("jobs", jobs + (not known), self.limits.jobs),
+            ("bytes on the server", size + incoming, self.limits.disk_bytes),
+        ):
+            if value > limit:
+                raise RefusedError(
+                    Kind.LIMIT,
+                    f"a client may have {limit} {rule}",
+                    value=value,
+                    remedy="remove old jobs, or wait for the open ones",
+                )
+        if job in self._arriving:
+            raise RefusedError(
+                Kind.STATE, "a job is sent once at a time", value="it again", remedy="wait"
+            )
+
+    def _check_settings(
+        self, preset: str | None, recipe: Mapping[str, Mapping[str, Any]], stages: tuple[Any, ...]
+    ) -> None:
+        """Refuse names that do not exist; the worker checks values when it begins."""
+        known = self.supervisor.welcome
+        if known is None:
+            return
+        paths = {setting.path for setting in known.settings}
+        given = {f"{stage}.{name}" for stage, fields in recipe.items() for name in fields}
+        groups = {path.rsplit(".", 1)[0] for path in paths}
+        strange = sorted(given - paths - groups)
+        for what, value, names in (
+            ("preset", preset, set(known.presets)),
+            ("setting", strange[0] if strange else None, paths),
+            *(("stage", stage, set(known.stages)) for stage in stages),
+        ):
+            if value is not None and value not in names:
+                raise RefusedError(
+                    Kind.INPUT,
+                    f"a {what} must be one that the backend knows",
+                    value=f"'{value}'",
+                    remedy="look at what it said in its welcome",
+                )
+
+    def _must_have_ended(self, entry: Entry) -> None:
+        if entry.state not in (JobState.DONE, JobState.FAILED, JobState.CANCELLED):
+            raise RefusedError(
+                Kind.STATE,
+                "the job must have ended",
+                value=f"one that is {entry.state.value}",
+                remedy="cancel it or wait",
+            )
+
+    def _legally(self, change: Callable[[], object]) -> None:
+        try:
+            change()
+        except IllegalMoveError as error:
+            raise RefusedError(
+                Kind.STATE,
+                "the job must be in a state in which that can be done",
+                value=f"one that is {error.state.value if error.state else 'gone'}",
+                remedy="look at its state and try again",
+            ) from error
+
+
+def _unknown(job: str) -> RefusedError:
+    return RefusedError(
+        Kind.UNKNOWN_JOB, "the job must be one of yours", value=f"'{job}'", remedy="list your jobs"
+    )

@@ -1,0 +1,421 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server: three sockets, one thread that never computes and never waits for a disk.
+
+Control is looked at before anything else, in each round. Large files are read and written by two
+file threads. Everything that could grow has a bound: frames, requests under way, replies that a
+client does not collect, events on the way to a listener.
+"""
+
+import errno
+import logging
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from backend.desk import Answer, Desk, Later
+from backend.exits import Exit, StartError
+from backend.jobs import Entry
+from backend.keys import AuthorisedKeys, KeyPair
+from backend.store import RefusedError
+from backend.streaming import Listener
+from blender_addon.frames import Buffer, Envelope, Message, ProtocolError, decode, encode, new_token
+from blender_addon.protocol import (
+    CONTROLS,
+    FEEDS,
+    REQUESTS,
+    Follow,
+    Kind,
+    Problem,
+    Received,
+    Refused,
+    Stopping,
+)
+
+log = logging.getLogger("backend")
+
+Body = TypeVar("Body")
+
+MAX_FRAME_BYTES = 64 * 2**20
+"""Of a request: a photo, an edited mesh, a 4096 px texture."""
+MAX_SMALL_BYTES = 64 * 2**10
+"""Of a control or feed message."""
+RECEIVE_AHEAD = 2
+"""Requests of one client that wait in the server's memory."""
+REPLIES_AHEAD = 16
+"""Replies that a client has not collected; more are dropped."""
+UNDER_WAY = 64
+"""Requests that wait for the disk, of all clients together."""
+ROUND = 64
+"""Messages of one socket that are dealt with before the others' turn."""
+TICK_MILLISECONDS = 100
+FAREWELL_SECONDS = 0.2
+LISTENER_SECONDS = 60.0
+"""A listener that says nothing for so long is forgotten; it may follow again."""
+HOUSEKEEPING_SECONDS = 60.0
+
+
+class Authoriser(Protocol):
+    """Who may connect, as pyzmq's authenticator asks."""
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Say whether the holder of a public key may connect."""
+
+
+class _Listed:
+    def __init__(self, keys: AuthorisedKeys) -> None:
+        self._keys = keys
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        allowed = self._keys.allows(key.decode("ascii"))
+        if not allowed:
+            log.warning("key refused", extra={"facts": {"client": key.decode("ascii")[:8]}})
+        return allowed
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens; port 0 lets the system choose."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """Of requests; control and events take the next two."""
+
+
+class Waker:
+    """Lets other threads end the loop's sleep."""
+
+    def __init__(self) -> None:
+        self._wake, self._woken = socket.socketpair()
+        for end in (self._wake, self._woken):
+            end.setblocking(False)
+
+    def fileno(self) -> int:
+        """Give what the loop polls."""
+        return self._woken.fileno()
+
+    def wake(self) -> None:
+        """Let the loop look around now; callable from any thread."""
+        try:
+            self._wake.send(b"!")
+        except OSError:
+            return  # it is awake already, or it has left
+
+    def drain(self) -> None:
+        """Forget all wishes so far."""
+        try:
+            while self._woken.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._wake.close()
+        self._woken.close()
+
+
+class Server:
+    """Moves messages between clients, desk and board."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        address: Address,
+        waker: Waker,
+        *,
+        keys: KeyPair,
+        authorised: AuthorisedKeys,
+    ) -> None:
+        """Open the sockets.
+
+        Raises:
+            StartError: The address cannot be bound.
+        """
+        self.desk, self.session = desk, new_token()
+        self._waker = waker
+        self._context = zmq.Context()
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback(
+            domain="clients", credentials_provider=_Listed(authorised)
+        )
+        self.ports: list[int] = []
+        try:
+            self._requests, self._control, self._events = (
+                self._bound(address, index, keys) for index in range(3)
+            )
+        except StartError:
+            self.close()
+            raise
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._files = ThreadPoolExecutor(2, "files")
+        self._under_way = 0
+        self._listeners: dict[bytes, Listener] = {}
+
+    def _bound(self, address: Address, index: int, keys: KeyPair) -> zmq.Socket[bytes]:
+        found = self._context.socket(zmq.ROUTER)
+        found.linger = 0
+        found.router_mandatory = True
+        found.curve_server = True
+        found.curve_secretkey = keys.secret.encode()
+        found.zap_domain = b"clients"
+        found.maxmsgsize = MAX_FRAME_BYTES if index == 0 else MAX_SMALL_BYTES
+        found.rcvhwm = RECEIVE_AHEAD if index == 0 else ROUND
+        found.sndhwm = REPLIES_AHEAD if index == 0 else 1000
+        found.heartbeat_ivl, found.heartbeat_timeout = 5000, 20000
+        where = f"tcp://{address.host}"
+        try:
+            if address.port:
+                port = address.port + index
+                found.bind(f"{where}:{port}")
+            else:
+                port = found.bind_to_random_port(where)
+        except zmq.ZMQError as error:
+            found.close()
+            raise StartError(
+                Exit.PORT_TAKEN,
+                f"The server must be able to listen on {address.host}, port "
+                f"{address.port + index if address.port else 'of any number'}, but got "
+                f"'{error.strerror}': choose another, or leave --port out.",
+            ) from error
+        self.ports.append(port)
+        return found
+
+    def close(self) -> None:
+        """Close everything; whatever was not sent is dropped."""
+        self._authenticator.stop()
+        self._context.destroy(linger=0)
+
+    # ---- the loop ---------------------------------------------------------------------------
+
+    def run(
+        self,
+        asked_to_stop: threading.Event,
+        parent_is_there: Callable[[], bool],
+        outdated: Callable[[], list[Entry]],
+    ) -> None:
+        """Serve until somebody asks to stop, then let the worker finish its checkpoint."""
+        poller = zmq.Poller()
+        for one in (self._control, self._requests, self._events):
+            poller.register(one, zmq.POLLIN)
+        poller.register(self._waker.fileno(), zmq.POLLIN)
+        supervisor, next_housekeeping = self.desk.supervisor, 0.0
+        while supervisor.worker is not None or self._under_way or not supervisor.stopping:
+            poller.poll(TICK_MILLISECONDS)
+            self._round()
+            if supervisor.stopping:
+                continue
+            if time.monotonic() > next_housekeeping:
+                next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
+                self._forget_listeners()
+                for entry in outdated():
+                    self._files.submit(self.desk.store.delete, entry.id)
+            if asked_to_stop.is_set() or self.desk.shutdown or not parent_is_there():
+                log.info("stopping")
+                self.desk.board.post(None, Stopping())
+                supervisor.stop()
+        self._pump()
+        time.sleep(FAREWELL_SECONDS)  # for what is on its way to the clients
+        self._files.shutdown()
+
+    def _round(self) -> None:
+        """Deal with everything that waits, control first."""
+        self._waker.drain()
+        self._serve(self._control, self._on_control)
+        while not self._calls.empty():
+            self._calls.get()()
+        self._serve(self._events, self._on_feed)
+        if not self.desk.supervisor.stopping:
+            self._serve(self._requests, self._on_request)
+        self.desk.supervisor.tick()
+        self._pump()
+
+    def _serve(
+        self,
+        where: zmq.Socket[bytes],
+        handle: Callable[[bytes, list[Buffer], str], None],
+    ) -> None:
+        """Deal with what has come on one socket."""
+        for _ in range(ROUND):
+            try:
+                identity, *frames = where.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            owner = str(identity.get("User-Id"))
+            handle(identity.bytes, [frame.buffer for frame in frames], owner)
+        self._waker.wake()
+
+    # ---- requests and control ---------------------------------------------------------------
+
+    def _on_control(self, identity: bytes, frames: list[Buffer], owner: str) -> None:
+        self._answer(
+            self._control,
+            identity,
+            frames,
+            CONTROLS,
+            lambda message: self.desk.command(message.body, owner),
+        )
+
+    def _on_request(self, identity: bytes, frames: list[Buffer], owner: str) -> None:
+        def ask(message: Message[Any]) -> Answer | Later:
+            if self._under_way >= UNDER_WAY:
+                raise RefusedError(
+                    Kind.LIMIT,
+                    f"the server takes {UNDER_WAY} requests at a time that need its disk",
+                    value="one more",
+                    remedy="send it again in a moment",
+                )
+            return self.desk.ask(message, owner)
+
+        self._answer(self._requests, identity, frames, REQUESTS, ask)
+
+    def _answer(
+        self,
+        where: zmq.Socket[bytes],
+        identity: bytes,
+        frames: list[Buffer],
+        decoder: msgspec.msgpack.Decoder[Envelope[Body]],
+        ask: Callable[[Message[Body]], Answer | Later],
+    ) -> None:
+        """Answer a message, whatever it is, and whatever becomes of it."""
+        parent = ""
+
+        def reply(outcome: Answer) -> None:
+            body, arrays = outcome
+            self._send(where, identity, body, arrays, parent=parent)
+
+        def guarded(produce: Callable[[], Answer | Later]) -> None:
+            try:
+                outcome = produce()
+            except (RefusedError, ProtocolError) as error:
+                reply((Refused(_told(error)), []))
+            except Exception as error:
+                full = isinstance(error, OSError) and error.errno in FULL_DISK
+                log.exception("request failed")
+                reply((Refused(DISK_FULL if full else OUR_FAULT), []))
+            else:
+                if isinstance(outcome, Later):
+                    self._later(outcome, guarded)
+                else:
+                    reply(outcome)
+
+        def first() -> Answer | Later:
+            nonlocal parent
+            message = decode(frames, decoder)
+            parent = message.envelope.id
+            return ask(message)
+
+        guarded(first)
+
+    def _later(self, later: Later, guarded: Callable[[Callable[[], Answer | Later]], None]) -> None:
+        self._under_way += 1
+
+        def finished(work: Future[Any]) -> None:
+            def settle() -> None:
+                self._under_way -= 1
+                self.desk.arrived(later.job)
+                guarded(lambda: later.then(work.result()))
+
+            self._calls.put(settle)
+            self._waker.wake()
+
+        self._files.submit(later.work).add_done_callback(finished)
+
+    def in_background(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Let a file thread do something and the loop deal with the outcome."""
+
+        def finished(done: Future[Any]) -> None:
+            self._calls.put(lambda: then(done.result()))
+            self._waker.wake()
+
+        self._files.submit(work).add_done_callback(finished)
+
+    # ---- events -----------------------------------------------------------------------------
+
+    def _on_feed(self, identity: bytes, frames: list[Buffer], owner: str) -> None:
+        try:
+            body = decode(frames, FEEDS).body
+        except ProtocolError as error:
+            log.warning("feed refused", extra={"facts": {"why": str(error)[:200]}})
+            return
+        match body:
+            case Follow(session, since):
+                place = since if session == self.session else 0
+                listener = Listener(identity, owner, sequence=place)
+                self._listeners[identity] = listener
+            case Received(sequence):
+                found = self._listeners.get(identity)
+                if found is None or found.owner != owner:
+                    return
+                listener = found
+                listener.received(sequence)
+        listener.heard = time.monotonic()
+
+    def _pump(self) -> None:
+        """Send every listener what it lacks and has room for."""
+        board = self.desk.board
+        for listener in list(self._listeners.values()):
+            while (posted := listener.next(board)) is not None:
+                sent = self._send(
+                    self._events,
+                    listener.identity,
+                    posted.body,
+                    posted.frames,
+                    sequence=posted.sequence,
+                )
+                if not sent:
+                    self._listeners.pop(listener.identity, None)
+                    break
+
+    def _forget_listeners(self) -> None:
+        before = time.monotonic() - LISTENER_SECONDS
+        self._listeners = {i: one for i, one in self._listeners.items() if one.heard > before}
+
+    def _send(
+        self,
+        where: zmq.Socket[bytes],
+        identity: bytes,
+        body: object,
+        arrays: Any,
+        *,
+        parent: str = "",
+        sequence: int = 0,
+    ) -> bool:
+        """Send a message unless its client is gone or does not collect; say whether it went."""
+        envelope = Envelope(
+            id=f"{self.session[:16]}{time.monotonic_ns():016x}",
+            parent=parent,
+            session=self.session,
+            sequence=sequence,
+            body=body,
+        )
+        try:
+            where.send_multipart([identity, *encode(envelope, arrays)], zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError as error:
+            log.info("client gone", extra={"facts": {"why": error.strerror}})
+            return False
+        return True
+
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = Problem(
+    Kind.DISK, "The server's disk is full: remove old jobs or free some space there."
+)
+OUR_FAULT = Problem(
+    Kind.FAULT, "The request could not be answered; it is our fault: the server's log tells more."
+)
+
+
+def _told(error: RefusedError | ProtocolError) -> Problem:
+    if isinstance(error, RefusedError):
+        return error.problem
+    return Problem(Kind.PROTOCOL, str(error))
