@@ -1,0 +1,90 @@
+"""The learned shape prior with a network that has learnt nothing: what holds for any weights."""
+
+import pytest
+import torch
+
+from geneman.camera import REFERENCE
+from geneman.priors.bundle import ShapePrior
+from geneman.priors.bundled.geometry_network import GeometryNetwork, Widths, shown
+from geneman.priors.bundled.geometry_prior import THINNEST, GeometryPrior
+from tests.synthetic import figure_view
+
+SIZE = 192
+
+
+@pytest.fixture(scope="module")
+def prior():
+    torch.manual_seed(0)
+    return GeometryPrior(GeometryNetwork(Widths((8, 8, 16, 16), (1, 1, 1, 1))).eval())
+
+
+@pytest.fixture(scope="module")
+def figure():
+    return figure_view(SIZE)
+
+
+@pytest.fixture(scope="module")
+def surfaces(prior, figure):
+    return guess(prior, figure)
+
+
+def guess(prior, view, **given):
+    return prior.surfaces(view.colour, view.mask, view.landmarks, view.framing, **given)
+
+
+def angle(a, b, inside):
+    return torch.rad2deg(torch.acos((a * b).sum(-1).clamp(-1, 1)))[inside].mean().item()
+
+
+def test_it_keeps_the_protocol_and_the_photos_size(prior, surfaces):
+    assert isinstance(prior, ShapePrior)
+    assert surfaces.normal.shape == surfaces.hidden.colour.shape == (SIZE, SIZE, 3)
+    assert surfaces.depth.shape == surfaces.hidden.depth.shape == (SIZE, SIZE)
+
+
+def test_the_hidden_side_lies_behind_and_the_middle_at_the_reference_distance(surfaces, figure):
+    inside = figure.inside
+    apart = (surfaces.hidden.depth - surfaces.depth)[inside]
+    assert apart.min() > 0.9 * THINNEST
+    middle = ((surfaces.depth + surfaces.hidden.depth) / 2)[inside].median()
+    assert middle == pytest.approx(REFERENCE.distance, abs=0.01)
+
+
+def test_normals_have_length_one_and_colours_are_colours(surfaces, figure):
+    inside = figure.inside
+    torch.testing.assert_close(
+        surfaces.normal.norm(dim=-1)[inside], torch.ones(int(inside.sum())), atol=1e-4, rtol=0
+    )
+    assert surfaces.hidden.colour.min() >= 0
+    assert surfaces.hidden.colour.max() <= 1
+    assert (surfaces.hidden.normal[inside][:, 2] < 0).float().mean() > 0.9
+
+
+def test_given_normals_are_kept_and_bend_the_relief(prior, figure):
+    found = guess(prior, figure, normal=figure.normal)
+    assert torch.equal(found.normal, figure.normal)
+    from geneman.priors.bundled.relief import normals_of
+
+    relief = normals_of(found.depth.double().numpy())
+    assert angle(relief, figure.normal, figure.inside) < 12
+
+
+def test_a_mirrored_photo_gets_the_mirrored_answer(prior, figure):
+    found = prior.ask(figure.colour, figure.mask)
+    mirrored = prior.ask(figure.colour.flip(1), figure.mask.flip(1))
+    torch.testing.assert_close(mirrored.depth.flip(-1), found.depth, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        mirrored.normal.flip(-1)[:, 0], -found.normal[:, 0], atol=1e-4, rtol=0
+    )
+
+
+def test_what_lies_outside_the_mask_is_never_seen():
+    colour, cover = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
+    cover[..., 8:24] = 1
+    other = torch.where(cover > 0, colour, torch.rand(1, 3, 32, 32))
+    assert torch.equal(shown(colour, cover), shown(other, cover))
+
+
+def test_without_weights_there_is_no_prior(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        GeometryPrior.from_file(tmp_path / "geometry.safetensors")
