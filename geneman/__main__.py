@@ -26,6 +26,8 @@ COMMANDS = {
     "turntable": "Write a picture of the finished person going round.",
     "evaluate": "Measure how close finished people are to their photos.",
     "train": "Make the weights of the bundled priors from rendered people.",
+    "serve": "Start the backend that Blender and `geneman jobs` talk to.",
+    "jobs": "Submit, list, cancel, re-run and fetch the backend's jobs.",
     "weights": "List, fetch and verify the learned weights.",
     "doctor": "Say what this machine has: devices, versions, threads, accelerators, weights.",
 }
