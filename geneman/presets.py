@@ -66,10 +66,10 @@ STANDARD = Recipe(
     latent_texture=LatentTextureConfig(
         steps=400,
         render_size=1024,
-        points_per_step=131_072,
+        points_per_step=32_768,
         field=FieldConfig(EncodingConfig(levels=14, log2_table=18), width=64),
     ),
-    pixel_texture=PixelTextureConfig(target_faces=80_000, fit_steps=60),
+    pixel_texture=PixelTextureConfig(target_faces=40_000, fit_steps=40),
 )
 """Six minutes on two CPU cores."""
 
@@ -109,12 +109,12 @@ DRAFT = Recipe(
     latent_texture=LatentTextureConfig(
         steps=100,
         render_size=512,
-        points_per_step=32_768,
+        points_per_step=8192,
         field=FieldConfig(EncodingConfig(levels=12, log2_table=16, growth=1.5), width=32),
         flank_points=32_768,
         preview_every=25,
     ),
-    pixel_texture=PixelTextureConfig(target_faces=40_000, fit_steps=20),
+    pixel_texture=PixelTextureConfig(target_faces=20_000, fit_steps=20),
     finish=FinishConfig(turntable_size=384, turntable_frames=36),
 )
 """A minute and a half on two CPU cores."""

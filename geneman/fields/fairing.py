@@ -24,8 +24,8 @@ def fair_flanks(mesh: Mesh, camera: Orbit, length: float) -> Mesh:
     """Smooth the vertices that the camera's rays graze, joining the others tangentially.
 
     Minimises |L x|^2 + w |x - x0|^2 (Botsch & Kobbelt, 2004) with the uniform Laplacian L; w is
-    `HELD` where the surface faces the camera or its opposite, and falls on the flanks to where bumps
-    shorter than `length` are gone.
+    `HELD` where the surface faces the camera or its opposite, and falls on the flanks to where
+    bumps shorter than `length` are gone.
 
     Args:
         mesh: A closed mesh, world coordinates.

@@ -111,7 +111,10 @@ def _trust_map(
 
 def _lowest(image: Tensor, radius: int) -> Tensor:
     """Minimum over a square window."""
-    lowest: Tensor = -max_pool2d(-image[None], 2 * radius + 1, stride=1, padding=radius)[0]
+    # Along rows, then along columns: the square's work for a wide window would be its area.
+    side = 2 * radius + 1
+    rows = max_pool2d(-image[None], (1, side), stride=1, padding=(0, radius))
+    lowest: Tensor = -max_pool2d(rows, (side, 1), stride=1, padding=(radius, 0))[0]
     return lowest
 
 
