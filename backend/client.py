@@ -73,6 +73,10 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         """Leave."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._context.destroy(linger=0)
 
     def _connected(self, port: int) -> zmq.Socket[bytes]:
