@@ -1,6 +1,7 @@
 """What dies, stalls and fills up: no job lost, none run twice, every artefact whole."""
 
 import os
+import random
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ from backend.jobs import JobTable, Spec
 from backend.reconstruction import requested
 from blender_addon.protocol import (
     Cancel,
+    Done,
     GetJob,
     Job,
     JobIs,
@@ -22,11 +24,13 @@ from blender_addon.protocol import (
     JobState,
     Kind,
     ListJobs,
+    Ping,
     StageBegan,
     Step,
 )
 from geneman.run_folder import STAGES, RunFolder
 from tests.backend.running import PATIENCE, RECIPE, Running, ended, running, submit
+from tests.backend.test_protocol import damage, seeds
 from tests.tiny_chain import run
 
 pytestmark = [
@@ -218,3 +222,21 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path
             assert not list(server.store.glob("jobs/*"))
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("where", ["requests", "control", "events"])
+def test_damaged_messages_never_disturb_a_running_server(tmp_path: Path, where: str) -> None:
+    chance, good = random.Random(0), [frames for frames, _ in seeds()]
+    with running(tmp_path / "store") as server, server.client() as client:
+        other = Client(server.connection())
+        socket = other._connected(getattr(server.connection(), where))
+        for number in range(5000):
+            socket.send_multipart(damage(chance.choice(good), chance) or [b""])
+            while socket.poll(0):
+                socket.recv_multipart()
+            if number % 500 == 0:
+                client.command(Ping(), Done)
+        other.close()
+        client.command(Ping(), Done)
+        assert ended(client, submit(client)).state is JobState.DONE
+    assert "request failed" not in server.log()
