@@ -57,7 +57,7 @@ demo: setup $(DEMO)/astronaut.png
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy geneman tests
+	$(BIN)/mypy geneman backend blender_addon
 	$(BIN)/lint-imports
 
 tests/gltf_validator/node_modules: tests/gltf_validator/package-lock.json

@@ -17,6 +17,7 @@ from geneman.fields.networks import ColourField, Field, RadianceField
 from geneman.pipeline import Request, Stage
 from geneman.preprocess import prepare
 from geneman.preprocess.given_maps import GivenMaps
+from geneman.preprocess.pictures import save_pictures
 from geneman.preprocess.prepare import Prepared
 from geneman.priors.bundle import Priors
 from geneman.priors.bundled.inflation import Inflation
@@ -39,6 +40,7 @@ def given_maps(request: Request) -> GivenMaps:
 def save_prepared(prepared: Prepared, folder: Path) -> None:
     """Write the view, and where each part of it came from."""
     save_view(prepared.view, folder)
+    save_pictures(prepared.view, folder)
     facts = {"sources": dict(prepared.sources)}
     (folder / FACTS).write_bytes(msgspec.json.encode(facts))
 

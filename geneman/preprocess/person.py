@@ -6,6 +6,10 @@ the first pixel spans 0 to 1). This file alone imports `ai_edge_litert`, at firs
 """
 
 import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -158,14 +162,33 @@ class PersonModels:
         return points, float(presence.item()), silhouette.reshape(LANDMARK_SIDE, LANDMARK_SIDE)
 
 
+@contextmanager
+def _stderr_to_nowhere() -> Iterator[None]:
+    """Swallow what native code writes to the process's stderr.
+
+    The interpreter tells there that it made its delegate, whatever the log level; its errors
+    come as exceptions.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class _Network:
     """One .tflite file; one image in, all its outputs out."""
 
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter: Any = Interpreter(str(path), num_threads=2)
-        self._interpreter.allocate_tensors()
+        with _stderr_to_nowhere():
+            self._interpreter: Any = Interpreter(str(path), num_threads=2)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [entry["index"] for entry in self._interpreter.get_output_details()]
 
