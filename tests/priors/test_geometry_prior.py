@@ -1,12 +1,16 @@
 """The learned shape prior with a network that has learnt nothing: what holds for any weights."""
 
+import dataclasses
+
 import pytest
 import torch
+from scipy import ndimage
 
 from geneman.camera import REFERENCE
 from geneman.priors.bundle import ShapePrior
-from geneman.priors.bundled.geometry_network import GeometryNetwork, Widths, shown
-from geneman.priors.bundled.geometry_prior import THINNEST, GeometryPrior
+from geneman.priors.bundled.geometry_network import GeometryNetwork, Widths, shown, write_weights
+from geneman.priors.bundled.geometry_prior import PAINTS_BELOW, THINNEST, GeometryPrior
+from geneman.priors.bundled.membranes import resized
 from tests.synthetic import figure_view
 
 SIZE = 192
@@ -83,6 +87,25 @@ def test_what_lies_outside_the_mask_is_never_seen():
     cover[..., 8:24] = 1
     other = torch.where(cover > 0, colour, torch.rand(1, 3, 32, 32))
     assert torch.equal(shown(colour, cover), shown(other, cover))
+
+
+def test_a_network_that_paints_agrees_with_the_photo_along_the_outline(prior, figure):
+    found = guess(dataclasses.replace(prior, paints=True), figure).hidden.colour
+    network = prior.ask(figure.colour, figure.mask).hidden_colour[0].movedim(0, -1)
+    network = torch.from_numpy(resized(network.double().numpy(), SIZE)).float()
+    inside = figure.inside
+    core = ndimage.distance_transform_edt(inside.numpy())
+    rim = torch.from_numpy((core > 2) & (core < 5))
+    before = (network - figure.colour).abs()[rim].mean()
+    assert (found - figure.colour).abs()[rim].mean() < 0.8 * before
+
+
+def test_only_weights_that_paint_well_paint(prior, tmp_path):
+    for error, paints in ((PAINTS_BELOW / 2, True), (PAINTS_BELOW * 2, False)):
+        path = tmp_path / "g.safetensors"
+        record = {"validation": {"colour_error": error}}
+        write_weights(path, prior.network.widths, prior.network.state_dict(), record)
+        assert GeometryPrior.from_file(path).paints is paints
 
 
 def test_without_weights_there_is_no_prior(tmp_path):

@@ -23,6 +23,7 @@ from geneman.priors.bundled.geometry_network import (
     read_weights,
     shown,
 )
+from geneman.priors.bundled.hidden_colour import paint_hidden_side
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, membrane, resized
 from geneman.priors.bundled.relief import carried_out, enlarged, normals_of, relief
 from geneman.view import Framing, HiddenSide
@@ -32,6 +33,12 @@ WEIGHTS = Path(__file__).parent.parent / "weights" / "geometry.safetensors"
 
 LOOK, FINE = 256, 512
 """Sides of what the network sees, and of the grid that normals are integrated on."""
+
+PAINTS_BELOW = 0.06
+"""Mean error of hidden colours on held-out people below which the network paints the hidden side.
+
+Until then its colours are dull and faces shine through hair, by eye; the photo's own materials
+look better."""
 
 THINNEST = 0.006
 """Least thickness of a person in scene units: about a centimetre of a standing adult."""
@@ -43,6 +50,8 @@ class GeometryPrior:
 
     network: GeometryNetwork
     name: str = "geometry prior"
+    paints: bool = False
+    """Whether the hidden side's colours are the network's, or made of the photo's materials."""
 
     @staticmethod
     def from_file(path: Path = WEIGHTS) -> "GeometryPrior":
@@ -51,7 +60,10 @@ class GeometryPrior:
         Raises:
             FileNotFoundError: There are none; the caller keeps a prior that needs none.
         """
-        return GeometryPrior(read_weights(path)[0])
+        network, record = read_weights(path)
+        figures = record.get("validation")
+        error = figures.get("colour_error", 1.0) if isinstance(figures, dict) else 1.0
+        return GeometryPrior(network, paints=error < PAINTS_BELOW)
 
     def surfaces(
         self,
@@ -64,7 +76,7 @@ class GeometryPrior:
         depth: Float[Tensor, "h w"] | None = None,
     ) -> Surfaces:
         """Give both sides; see `geneman.priors.bundle.ShapePrior`."""
-        del landmarks, framing  # the network finds its own way
+        del framing  # the network sees it
         size, cover = mask.shape[0], _array(mask)
         covered = cover > 0.5  # noqa: PLR2004 (half a pixel)
         known_normal = None if normal is None else carried_out(_array(normal), covered)
@@ -74,7 +86,11 @@ class GeometryPrior:
         shift = REFERENCE.distance - np.median(((front + back) / 2)[sides.inside])
         near, far = (enlarged(side + shift, sides.inside, size) for side in (front, back))
         visible = sides.upright(sides.normal, size) if normal is None else normal
-        painted = _agreeing(enlarged(sides.colour, sides.inside, size), _array(colour), cover)
+        if self.paints:
+            own = enlarged(sides.colour, sides.inside, size)
+            painted = _agreeing(own, _array(colour), cover)
+        else:
+            painted = paint_hidden_side(colour.cpu().numpy(), cover, landmarks.cpu().numpy())
         return Surfaces(
             normal=visible.to(mask),
             depth=torch.from_numpy(near).to(mask),
