@@ -53,7 +53,7 @@ class Numbers(torch.nn.Module):
 
 def fit(name: str, request: Request, inputs: Mapping[str, Tensor], tools: Tools) -> Tensor:
     seed = int(digest_of_file(request.photo)[:4], 16) / 65536
-    steps = getattr(tools["config"], "steps", STEPS)
+    steps = getattr(tools["config"], _steps_of(name), STEPS)
     target = torch.full((4,), seed) + sum(inputs.values()) + len(name) + steps
     numbers = Numbers()
     checkpoints = tools["checkpoints"]
@@ -89,9 +89,14 @@ def _stage(name: str) -> Stage:
 CHAIN = {name: _stage(name) for name in STAGES}
 
 
+def _steps_of(stage: str) -> str:
+    """Name the setting that counts a stage's steps."""
+    return "fit_steps" if stage == "pixel_texture" else "steps"
+
+
 def request(photo: Path, **options: object) -> Request:
     """Ask for the tiny chain with few steps."""
-    steps = {f"{name}.steps": str(STEPS) for name in STAGES[1:-1]}
+    steps = {f"{name}.{_steps_of(name)}": str(STEPS) for name in STAGES[1:-1]}
     recipe = override(DRAFT, steps | dict(options.pop("settings", {})))  # type: ignore[call-overload]
     return Request(photo, recipe, **options)  # type: ignore[arg-type]
 
