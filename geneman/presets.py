@@ -64,7 +64,7 @@ STANDARD = Recipe(
         preview_every=25,
     ),
     latent_texture=LatentTextureConfig(
-        steps=400,
+        steps=250,
         render_size=1024,
         points_per_step=32_768,
         field=FieldConfig(EncodingConfig(levels=14, log2_table=18), width=64),
