@@ -19,7 +19,9 @@ from blender_addon.protocol import ENDED, Event, Job, JobChanged, Ready
 PNG = b"\x89PNG\r\n\x1a\n" + b"somebody"
 """Enough of a photo for the tiny chain, which only hashes it."""
 STEPS = 30
-RECIPE = {stage: {"steps": STEPS} for stage in ("nerf_init", "sculpt", "latent_texture")}
+RECIPE = {stage: {"steps": STEPS} for stage in ("nerf_init", "sculpt", "latent_texture")} | {
+    "pixel_texture": {"fit_steps": STEPS}
+}
 PATIENCE = 30.0
 
 
