@@ -25,7 +25,7 @@ from geneman.priors.bundled.geometry_network import (
 )
 from geneman.priors.bundled.hidden_colour import paint_hidden_side
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, membrane, resized
-from geneman.priors.bundled.relief import carried_out, enlarged, normals_of, relief
+from geneman.priors.bundled.relief import array_of, carried_out, enlarged, normals_of, relief
 from geneman.view import Framing, HiddenSide
 
 WEIGHTS = Path(__file__).parent.parent / "weights" / "geometry.safetensors"
@@ -77,10 +77,10 @@ class GeometryPrior:
     ) -> Surfaces:
         """Give both sides; see `geneman.priors.bundle.ShapePrior`."""
         del framing  # the network sees it
-        size, cover = mask.shape[0], _array(mask)
+        size, cover = mask.shape[0], array_of(mask)
         covered = cover > 0.5  # noqa: PLR2004 (half a pixel)
-        known_normal = None if normal is None else carried_out(_array(normal), covered)
-        known_depth = None if depth is None else carried_out(_array(depth), covered)
+        known_normal = None if normal is None else carried_out(array_of(normal), covered)
+        known_depth = None if depth is None else carried_out(array_of(depth), covered)
         sides = _Sides.of(self.ask(colour, mask), resized(cover, FINE) > 0.5)  # noqa: PLR2004
         front, back = sides.integrated(known_normal, known_depth)
         shift = REFERENCE.distance - np.median(((front + back) / 2)[sides.inside])
@@ -88,7 +88,7 @@ class GeometryPrior:
         visible = sides.upright(sides.normal, size) if normal is None else normal
         if self.paints:
             own = enlarged(sides.colour, sides.inside, size)
-            painted = _agreeing(own, _array(colour), cover)
+            painted = _agreeing(own, array_of(colour), cover)
         else:
             painted = paint_hidden_side(colour.cpu().numpy(), cover, landmarks.cpu().numpy())
         return Surfaces(
@@ -108,8 +108,8 @@ class GeometryPrior:
         Returns:
             Both sides at `LOOK` pixels, one image.
         """
-        small = torch.from_numpy(resized(_array(colour), LOOK)).float().movedim(-1, 0)[None]
-        cover = torch.from_numpy(resized(_array(mask), LOOK)).float()[None, None]
+        small = torch.from_numpy(resized(array_of(colour), LOOK)).float().movedim(-1, 0)[None]
+        cover = torch.from_numpy(resized(array_of(mask), LOOK)).float()[None, None]
         photo = shown(small, cover)
         twice = torch.cat([photo, photo.flip(-1)]).contiguous(memory_format=torch.channels_last)
         found = self.network(twice)
@@ -141,7 +141,7 @@ class _Sides:
     @staticmethod
     def of(found: BothSides, inside: Pixels) -> "_Sides":
         def fine(image: Tensor) -> NDArray[np.float64]:
-            return resized(_array(image[0].movedim(0, -1)), FINE)
+            return resized(array_of(image[0].movedim(0, -1)), FINE)
 
         return _Sides(
             inside,
@@ -167,11 +167,6 @@ class _Sides:
     def upright(self, normal: NDArray[np.float64], size: int) -> Tensor:
         """Enlarge normals and give them length 1 again."""
         return normalize(torch.from_numpy(enlarged(normal, self.inside, size)), dim=-1)
-
-
-def _array(tensor: Tensor) -> NDArray[np.float64]:
-    array: NDArray[np.float64] = tensor.detach().cpu().numpy().astype(np.float64)
-    return array
 
 
 def _agreeing(

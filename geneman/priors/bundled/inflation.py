@@ -27,7 +27,7 @@ from geneman.priors.bundled.membranes import (
     soap_bubble,
 )
 from geneman.priors.bundled.proportions import FRAME, Proportions, limb_depths, measure
-from geneman.priors.bundled.relief import carried_out, enlarged, normals_of, relief
+from geneman.priors.bundled.relief import array_of, carried_out, enlarged, normals_of, relief
 from geneman.view import Framing, HiddenSide
 
 COARSE, FINE = 256, 512
@@ -51,12 +51,12 @@ class Inflation:
         depth: Float[Tensor, "h w"] | None = None,
     ) -> Surfaces:
         """Give both sides; see `geneman.priors.bundle.ShapePrior`."""
-        cover = _array(mask)
-        body = _Body.of(cover, _array(landmarks), framing)
+        cover = array_of(mask)
+        body = _Body.of(cover, array_of(landmarks), framing)
         # Estimated maps say nothing outside the mask: carry the inside outward before resizing.
         covered = cover > 0.5  # noqa: PLR2004 (half a pixel)
-        known_normal = None if normal is None else carried_out(_array(normal), covered)
-        known_depth = None if depth is None else carried_out(_array(depth), covered)
+        known_normal = None if normal is None else carried_out(array_of(normal), covered)
+        known_depth = None if depth is None else carried_out(array_of(depth), covered)
         bulge = REFERENCE.distance + body.bend - body.thickness
         front = relief(body.inside, bulge, known_normal, known_depth)
         back = _back(body, front)
@@ -100,11 +100,6 @@ class _Body:
         inside = resized(cover, FINE) > 0.5  # noqa: PLR2004
         maps = (enlarged(image, coarse, FINE) for image in (thickness, rim, *bends, trunk))
         return _Body(inside, *maps)
-
-
-def _array(tensor: Tensor) -> NDArray[np.float64]:
-    array: Map = tensor.cpu().numpy().astype(np.float64)
-    return array
 
 
 def _thickness(inside: Pixels, proportions: Proportions, framing: Framing) -> tuple[Map, Map, Map]:

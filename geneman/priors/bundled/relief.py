@@ -15,6 +15,12 @@ from geneman.camera import REFERENCE, pixel_grid
 from geneman.priors.bundled.membranes import Map, Pixels, Slopes, blurred, integrate, resized
 
 
+def array_of(tensor: Tensor) -> NDArray[np.float64]:
+    """Give a tensor of any device as the float64 array that the sparse solves work on."""
+    array: NDArray[np.float64] = tensor.detach().cpu().numpy().astype(np.float64)
+    return array
+
+
 def carried_out(image: Map, inside: Pixels) -> Map:
     """Give every outside pixel the value of the nearest inside one."""
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
