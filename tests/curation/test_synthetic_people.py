@@ -9,14 +9,22 @@ import pytest
 import torch
 
 from geneman.camera import REFERENCE
+from geneman.curation.synthetic import seeing_kernels, seeing_plain
 from geneman.curation.synthetic.avatars import avatar_files, identity, read_avatar
+from geneman.curation.synthetic.figure import fastened
+from geneman.curation.synthetic.folds import creased
 from geneman.curation.synthetic.garments import read_garment
 from geneman.curation.synthetic.people import split
+from geneman.curation.synthetic.photograph import image
 from geneman.curation.synthetic.poses import draw_pose
 from geneman.curation.synthetic.rigged import Turn
 from geneman.curation.synthetic.sample import Person, draw_sample
+from geneman.curation.synthetic.seeing import both_sides, posed
 from geneman.curation.synthetic.shots import Shot, frame
+from geneman.curation.synthetic.solids import ball, block, cylinder
+from geneman.curation.synthetic.worn import draw_extras
 from geneman.errors import MeshFileError
+from geneman.kernels.rasterise import interpolate, rasterise
 from geneman.priors.bundled.relief import normals_of
 from tests.curation.rig import BONES, boxes
 
@@ -57,7 +65,7 @@ def test_a_rig_that_rests_with_lowered_arms_takes_the_same_poses():
     rig = boxes()
     lower = {"LeftArm": Turn("y", (50,))}
     resting, normals = rig.posed(lower)
-    moves = torch.from_numpy(rig._moves(lower)).float()
+    moves = rig.moves(lower)
     heads = (moves[:, :, :3] @ rig.heads[:, :, None])[..., 0] + moves[:, :, 3]
     other = dataclasses.replace(
         rig, vertices=resting, normals=normals, heads=heads, straight=moves[:, :, :3].mT
@@ -73,7 +81,7 @@ def test_a_framed_person_fills_nine_tenths_of_the_square(seed):
     points, _ = rig.posed(draw_pose(np.random.default_rng(seed)))
     shot = Shot(20.0 * seed, 5.0, 2.0, np.inf, np.inf)
     seen = shot.turn(points)
-    framed = frame(shot, seen, seen[rig.joints[:, 0] == 3])
+    framed = frame(shot, seen, seen[rig.joints[:, 0] == rig.bones.index("Head")])
     at = REFERENCE.project(framed.points)[:, :2]
     extent = at.amax(dim=0) - at.amin(dim=0)
     assert extent.max() == pytest.approx(1.8, abs=0.01)
@@ -81,14 +89,120 @@ def test_a_framed_person_fills_nine_tenths_of_the_square(seed):
 
 
 def test_both_sides_have_the_normals_that_their_depth_has():
-    sample = draw_sample(Person.of(boxes()), np.random.default_rng(5), 128)
-    for depth, normal, sign in (
-        (sample.depth, sample.normal, 1),
-        (sample.hidden_depth, sample.hidden_normal, -1),
+    rig = boxes()
+    points = rig.vertices * 0.5 - torch.tensor([0.0, 0.0, 0.45])
+    textures = Person.of(rig).textures
+    edges = torch.tensor([-1.0, -1.0, 1.0, 1.0])
+    turned = REFERENCE.turn_to_camera(rig.normals).contiguous()
+    for look, sign in zip(
+        both_sides(points, turned, rig.surface, textures, edges, 128), (1, -1), strict=True
     ):
-        from_depth = sign * normals_of(depth.double().numpy())
-        cosine = (from_depth * normal).sum(dim=-1)[sample.inside]
-        assert (cosine > 0.99).float().mean() > 0.75  # flat faces; the rest are edges
+        depth = image(look.depth[:, None], look.pixels, 128)[..., 0]
+        from_depth = sign * normals_of(depth.double().numpy()).reshape(-1, 3)[look.pixels]
+        cosine = (from_depth * look.normal).sum(dim=-1)
+        assert (cosine > 0.99).float().mean() > 0.65  # flat faces; the rest are edges
+
+
+def test_both_sides_are_what_the_rasteriser_draws():
+    rig = boxes()
+    points = rig.posed(draw_pose(np.random.default_rng(4)))[0] * 0.5 - torch.tensor([0, 0, 0.45])
+    edges = torch.tensor([-1.0, -1.0, 1.0, 1.0])
+    looks = both_sides(points, rig.normals, rig.surface, Person.of(rig).textures, edges, 96)
+    for look, far_side in zip(looks, (False, True), strict=True):
+        clip = REFERENCE.clip_coordinates(points, far_side=far_side)
+        raster = rasterise(clip, rig.surface.faces, 96)
+        wanted = interpolate(rig.vertices, rig.surface.faces, raster).reshape(-1, 3)
+        assert len(set(look.pixels.tolist()) ^ set(raster.pixels.tolist())) < 5
+        apart = (look.places - wanted[look.pixels]).abs().amax(dim=1)
+        assert (apart < 1e-3).float().mean() > 0.99  # where faces meet, either may be drawn
+
+
+def test_torch_alone_sees_what_the_kernels_see():
+    rig, moves = boxes(), boxes().moves(draw_pose(np.random.default_rng(4)))
+    for kernels, plain in zip(
+        seeing_kernels.carried(rig.surface, moves),
+        seeing_plain.carried(rig.surface, moves),
+        strict=True,
+    ):
+        torch.testing.assert_close(plain, kernels, atol=1e-5, rtol=0)
+    textures = Person.of(rig).textures
+    textures = dataclasses.replace(
+        textures, texels=torch.randint_like(textures.texels, 256), label=textures.label
+    )
+    extra = ball(np.array([0.3, -0.3, 1.2]), 0.1)
+    surface = rig.surface.joined([fastened(extra, 0, 2)])
+    points, normals = seeing_kernels.carried(surface, moves)
+    at = REFERENCE.project(points * 0.5 - torch.tensor([0.0, 0.0, 0.45]))
+    screen = torch.stack([(at[:, 0] + 1) * 48, (1 - at[:, 1]) * 48, 1 / at[:, 2]], dim=1)
+    seen = seeing_kernels.drawn(screen, surface.faces, 96)
+    also = seeing_plain.drawn(screen, surface.faces, 96)
+    assert (seen == also).float().mean() > 0.998  # where faces meet, either may be drawn
+    pixels = ((seen == also).all(dim=0) & (seen[0] >= 0)).nonzero()[:, 0]
+    for side, facing in ((0, 1.0), (1, -1.0)):
+        looks = [
+            passes.read(pixels, seen[side], facing, screen, normals, surface, textures)
+            for passes in (seeing_kernels, seeing_plain)
+        ]
+        for name in ("normal", "depth", "albedo", "places"):
+            kernels, plain = (getattr(look, name) for look in looks)
+            close = (plain - kernels).abs().reshape(len(pixels), -1).amax(dim=1) < 2e-3
+            assert close.float().mean() > 0.99, name  # a sheet's edge may face either way
+        assert (looks[0].label == looks[1].label).float().mean() > 0.99
+
+
+def test_a_person_holds_and_wears_things_and_they_move_with_them():
+    figure = Person.of(boxes()).figure
+    pose = {"LeftArm": Turn("y", (80,)), "RightArm": Turn("y", (-80,))}
+    worn = [
+        surface
+        for seed in range(30)
+        for surface in draw_extras(np.random.default_rng(seed), figure, pose)
+    ]
+    assert len({float(surface.uv[0, 0]) for surface in worn}) > 4
+    for surface in worn:
+        points, normals = posed(surface, figure.rigged.moves(pose))
+        assert points.isfinite().all()
+        assert points[:, 2].amin() > -0.6  # nothing but what is held hangs lower than the feet
+        torch.testing.assert_close(surface.weights.sum(dim=1), torch.ones(len(points)))
+        torch.testing.assert_close(normals.norm(dim=1), torch.ones(len(points)), atol=1e-3, rtol=0)
+
+
+def test_solids_face_outward():
+    for solid in (
+        ball(np.zeros(3), 0.1),
+        block(np.zeros(3), np.array([0.1, 0.2, 0.3]), np.eye(3)),
+        cylinder(np.zeros(3), 0.1, 0.2, np.eye(3)),
+    ):
+        corners = solid.points[solid.faces]
+        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        assert (across * corners.mean(axis=1)).sum(axis=1).min() > -1e-9
+
+
+def test_landmarks_lie_on_the_person_and_hidden_ones_are_said_to_be():
+    sample = draw_sample(Person.of(boxes()), np.random.default_rng(2), 128)
+    seen = sample.landmarks[sample.landmarks[:, 3] > 0.9]
+    assert len(seen) > 10
+    rows = ((1 - seen[:, 1]) * 64).long().clamp(0, 127)
+    columns = ((seen[:, 0] + 1) * 64).long().clamp(0, 127)
+    assert sample.inside[rows, columns].all()
+    hips = sample.landmarks[23:25, 2].mean()
+    assert hips.abs() < 1e-5
+
+
+def test_folds_bend_cloth_alone_and_never_away():
+    rig = boxes()
+    points = rig.vertices * 0.5 - torch.tensor([0.0, 0.0, 0.45])
+    turned = REFERENCE.turn_to_camera(rig.normals).contiguous()
+    edges = torch.tensor([-1.0, -1.0, 1.0, 1.0])
+    look, _ = both_sides(points, turned, rig.surface, Person.of(rig).textures, edges, 64)
+    cloth = look.places[:, 2] < 1.2
+    bent = [creased(np.random.default_rng(s), look, cloth, 0.5, 64) for s in range(8)]
+    assert all(torch.equal(normal[~cloth], look.normal[~cloth]) for normal in bent)
+    assert max((normal - look.normal).abs().max() for normal in bent) > 0.1
+    for normal in bent:
+        torch.testing.assert_close(normal.norm(dim=1), torch.ones(len(normal)))
+        moved = (normal - look.normal).abs().amax(dim=1) > 1e-6
+        assert (normal[moved][:, 2] > 0).all()
 
 
 def test_the_hidden_side_lies_behind_and_the_depth_is_centred():
@@ -104,8 +218,9 @@ def test_a_seed_draws_the_same_sample_twice():
     first, second = (
         draw_sample(Person.of(boxes()), np.random.default_rng(9), 64) for _ in range(2)
     )
-    for item in dataclasses.fields(first):
-        assert torch.equal(getattr(first, item.name), getattr(second, item.name))
+    assert first.framing is second.framing
+    for name in (item.name for item in dataclasses.fields(first) if item.name != "framing"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
 
 
 def test_a_folder_without_avatars_is_refused(tmp_path):

@@ -48,6 +48,9 @@ BONES = {
 INFLUENCES = 6
 """Bones that hold one vertex, at most."""
 
+KEPT = 4
+"""Every so many suits, one is kept for validation."""
+
 BALD, HATLESS = 0.08, 0.9
 """Shares of people."""
 
@@ -71,6 +74,8 @@ class Wardrobe:
 
     folder: Path
     """Holds `clothes`, `hair` and `skins`."""
+    held_out: bool = False
+    """Whether bodies wear the suits that are kept for validation, or all the others."""
     _garments: dict[Path, Garment] = field(default_factory=dict)
     _skins: dict[Path, NDArray[np.uint8]] = field(default_factory=dict)
 
@@ -110,7 +115,13 @@ class Wardrobe:
     def _outfit(self, random: np.random.Generator, *, female: bool) -> list[Path]:
         """Choose a suit, shoes, hair and sometimes a hat."""
         sex = "female" if female else "male"
-        suits = sorted((self.folder / "clothes").glob(f"{sex}_*/*.mhclo"))
+        suits = [
+            path
+            for number, path in enumerate(
+                sorted((self.folder / "clothes").glob(f"{sex}_*/*.mhclo"))
+            )
+            if (number % KEPT == KEPT - 1) is self.held_out
+        ]
         shoes = sorted((self.folder / "clothes").glob("shoes*/*.mhclo"))
         hair = sorted((self.folder / "hair").glob("*/*.mhclo"))
         if not female:
@@ -185,7 +196,7 @@ def _joined(
         name: np.concatenate([piece[name] for piece in pieces])
         for name in ("vertices", "normals", "uv", "weights")
     }
-    strongest = np.argsort(-whole["weights"], axis=1)[:, :INFLUENCES]
+    strongest = np.argpartition(-whole["weights"], INFLUENCES, axis=1)[:, :INFLUENCES]
     firm = np.take_along_axis(whole["weights"], strongest, axis=1)
     names = tuple(BONES.get(name, name) for name in model.bone_labels)
     parents = tuple(int(parent) for parent in model.bone_parents)
@@ -213,14 +224,14 @@ def _split(part: _Part, place: int, count: int) -> dict[str, NDArray[Any]]:
     """Give each corner with its own texture coordinates its own vertex; normals stay smooth."""
     mesh = Mesh(torch.from_numpy(part.vertices), torch.from_numpy(part.faces))
     normals = vertex_normals(mesh).numpy()
-    pairs = np.stack([part.faces.reshape(-1), part.uv_faces.reshape(-1)], axis=1)
-    unique, faces = np.unique(pairs, axis=0, return_inverse=True)
-    uv = part.uv[unique[:, 1]] % 1.0001
+    pairs = part.faces.reshape(-1) * len(part.uv) + part.uv_faces.reshape(-1)
+    unique, faces = np.unique(pairs, return_inverse=True)
+    own, uv = unique // len(part.uv), part.uv[unique % len(part.uv)] % 1.0001
     return {
-        "vertices": part.vertices[unique[:, 0]],
-        "normals": normals[unique[:, 0]],
+        "vertices": part.vertices[own],
+        "normals": normals[own],
         "uv": np.stack([(uv[:, 0] + place) / count, 1 - uv[:, 1]], axis=1),
-        "weights": part.weights[unique[:, 0]],
+        "weights": part.weights[own],
         "faces": faces.reshape(-1, 3),
     }
 

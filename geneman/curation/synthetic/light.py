@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
 SHADES = 6
 """Colours that a texture is sorted into, so that each can be dyed."""
 
-DYED, PATTERNED = 0.65, 0.25
-"""Shares of people whose clothes are dyed, and whose dyed clothes have stripes or checks."""
+DYED, PATTERNED = 0.65, 0.35
+"""Shares of people whose clothes are dyed, and whose dyed clothes have a pattern."""
+
+EXTRAS = 6
+"""Untextured parts that a person can wear or hold, each of its own colour."""
+SOFT = 3
+"""As many of them are cloth."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,12 @@ class Light:
     saturation: float
 
     def on(
-        self, normals: Float[Tensor, "p 3"], open_sky: Float[Tensor, "p"]
+        self,
+        normals: Float[Tensor, "p 3"],
+        open_sky: Float[Tensor, "p"],
+        lamp_seen: Float[Tensor, "p"],
     ) -> Float[Tensor, "p 3"]:
-        """Give the light that falls on surfaces; `open_sky` is the share they see of the sky."""
+        """Give the light that falls on surfaces, by the shares they see of the sky and the lamp."""
         x, y, z = normals.unbind(dim=1)
         one = torch.ones_like(x)
         basis = torch.stack(
@@ -47,7 +55,7 @@ class Light:
         soft = (basis @ self.ambient).clamp_min(0.02)
         facing = ((normals @ self.towards + self.wrap) / (1 + self.wrap)).clamp_min(0)
         shaded = soft * (1 - self.contact * (1 - open_sky))[:, None]
-        return shaded + facing[:, None] * (0.3 + 0.7 * open_sky)[:, None] * self.lamp
+        return shaded + (facing * lamp_seen)[:, None] * self.lamp
 
     def shine(self, normals: Float[Tensor, "p 3"]) -> Float[Tensor, "p 1"]:
         """Give the lamp's mirror image (Blinn's half vector, the viewer far away)."""
@@ -129,37 +137,63 @@ def _skin_like(colour: list[float]) -> bool:
 
 @dataclass(frozen=True)
 class Dye:
-    """New colours for a person's clothes."""
+    """New colours for a person's clothes, and those of what has no texture."""
 
     gains: Float[Tensor, "k 3"]
-    """What each shade is multiplied by, linear light."""
+    """What each material is multiplied by, linear light."""
     new: Bool[Tensor, "k"]
-    """The shades that were dyed; patterns are printed on them alone."""
-    stripes: Float[Tensor, "3"]
-    """Waves per metre along the body's axes; zero: none."""
-    depth: float
-    """How strong the pattern is."""
-    checked: bool
+    """The materials that were dyed; patterns are printed on them alone."""
+    soft: Bool[Tensor, "k"]
+    """The materials that fold."""
+    waves: Float[Tensor, "3"]
+    """Waves per metre along the body's axes; zero: no pattern."""
+    print: Float[Tensor, "3"]
+    """What the pattern multiplies colours by."""
+    kind: str
+    """One of `PATTERNS`."""
 
     def dyed(
         self,
         albedo: Float[Tensor, "p 3"],
-        label: UInt8[Tensor, "p"],
+        label: Int[Tensor, "p"],
         places: Float[Tensor, "p 3"],
+        bare: Bool[Tensor, "p"],
     ) -> Float[Tensor, "p 3"]:
-        """Dye albedo (linear light) at places of the T-pose."""
-        gains, coloured = self.gains[label.long()], self.new[label.long()][:, None]
-        phase = 2 * torch.pi * places * self.stripes
-        wave = (
-            torch.sign(phase.sin()).prod(dim=1) if self.checked else torch.sign(phase.sum(1).sin())
-        )
-        pattern = torch.where(coloured, 1 + self.depth * wave[:, None], torch.ones(1))
-        return (albedo * gains * pattern).clamp(0.0, 1.0)
+        """Dye albedo (linear light) at places at rest; `bare` ones (skin, hair) become no other."""
+        label = torch.where(bare & (label < self.skin), self.skin, label).long()
+        dyed = albedo * self.gains[label]
+        if not self.waves.any():
+            return dyed.clamp(0.0, 1.0)
+        phase = 2 * torch.pi * places * self.waves
+        if self.kind == "stripes":
+            there = phase.sum(dim=1).sin() > 0
+        elif self.kind == "checks":
+            there = phase.sin().prod(dim=1) > 0
+        elif self.kind == "dots":
+            there = (phase.cos().sum(dim=1)) > 1.4  # noqa: PLR2004 (a tenth of the cloth)
+        else:
+            blotch = phase.sin() + (2.3 * phase.roll(1, dims=1)).cos()
+            there = blotch.sum(dim=1) > 0.4  # noqa: PLR2004 (a third)
+        there = there & self.new[label]
+        return torch.where(there[:, None], dyed * self.print, dyed).clamp(0.0, 1.0)
+
+    @property
+    def skin(self) -> int:
+        """The material that is never dyed."""
+        return len(self.gains) - EXTRAS - 1
+
+    def cloth(self, label: Int[Tensor, "p"], bare: Bool[Tensor, "p"]) -> Bool[Tensor, "p"]:
+        """Say where folds can be."""
+        return self.soft[label.long()] & ~(bare & (label <= self.skin))
+
+
+PATTERNS = ("stripes", "checks", "dots", "blotches")
 
 
 def draw_dye(random: np.random.Generator, materials: Materials) -> Dye:
     """Draw new colours for what is not skin; often keep the old."""
-    gains = np.ones((SHADES + 1, 3))
+    count = len(materials.dyeable)
+    gains = np.ones((count + EXTRAS, 3))
     if random.random() < DYED:
         for shade, dyeable in enumerate(materials.dyeable):
             if dyeable and random.random() < 0.75:  # noqa: PLR2004 (the others keep theirs)
@@ -167,23 +201,29 @@ def draw_dye(random: np.random.Generator, materials: Materials) -> Dye:
                 gains[shade] = (_colour(random).clip(0.01, 0.9) / old).clip(0.05, 12.0)
     new = (gains != 1).any(axis=1)
     gains[~new] *= random.lognormal(0, 0.2)  # skin and the rest: lighter or darker as a whole
+    gains[count:] = [_colour(random).clip(0.01, 0.9) for _ in range(EXTRAS)]
+    new[count:] = random.random(EXTRAS) < 0.5  # noqa: PLR2004 (the others have no pattern)
+    waves = random.normal(0, 1, 3)
+    waves *= random.uniform(4, 30) / np.linalg.norm(waves)
+    if random.random() < 0.5:  # noqa: PLR2004 (half of all patterns are woven along the body)
+        waves = np.abs(waves) * np.eye(3)[int(random.integers(3))]
     patterned = random.random() < PATTERNED
-    frequency = random.normal(0, 1, 3)
-    frequency *= random.uniform(6, 30) / np.linalg.norm(frequency)
     return Dye(
         _float(gains),
         torch.from_numpy(new),
-        _float(frequency if patterned else np.zeros(3)),
-        float(random.uniform(0.1, 0.6)) if patterned else 0.0,
-        bool(random.random() < 0.3),  # noqa: PLR2004
+        torch.tensor((*materials.dyeable, *(n < SOFT for n in range(EXTRAS)))),
+        _float(waves if patterned else np.zeros(3)),
+        _float(np.exp(random.normal(0, 0.6, 3) * 0.4 + random.normal(0, 0.7))),
+        str(random.choice(PATTERNS)),
     )
 
 
 def _colour(random: np.random.Generator) -> NDArray[np.float64]:
-    """Draw the colour of a garment: any, or a grey; linear light."""
-    if random.random() < 0.6:  # noqa: PLR2004 (the rest is grey)
-        return random.beta(0.8, 1.4, 3)
-    return random.beta(0.8, 1.2) * random.lognormal(0, 0.08, 3)
+    """Draw the colour of a garment: mostly a muted one, or a grey; linear light."""
+    grey = random.beta(0.8, 1.4)
+    if random.random() < 0.4:  # noqa: PLR2004 (grey)
+        return grey * random.lognormal(0, 0.06, 3)
+    return grey + random.beta(1.2, 2.0) * (random.beta(0.8, 1.4, 3) - grey)
 
 
 def _float(array: object) -> Tensor:

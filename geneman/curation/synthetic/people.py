@@ -11,6 +11,8 @@ from geneman.curation.synthetic.sample import Person, Sample, draw_sample
 
 HELD_OUT = 9
 """Every so many identities, one is never trained on."""
+UNWORN = "Medi"
+"""The outfit that nobody wears in training."""
 
 FITTING = 256
 """Samples for which the same few bodies stay dressed: dressing one costs ten pictures' time."""
@@ -61,6 +63,8 @@ class People:
 def split(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Give the avatars to train on, and those of identities that are never trained on.
 
+    One of the outfits is not trained on either, whoever wears it.
+
     Raises:
         MeshFileError: The folder holds no avatar.
     """
@@ -68,6 +72,10 @@ def split(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     names = sorted({identity(file) for file in files})
     kept = set(names[HELD_OUT // 2 :: HELD_OUT])
     return (
-        tuple(file for file in files if identity(file) not in kept),
+        tuple(
+            file
+            for file in files
+            if identity(file) not in kept and not file.stem.endswith(f"_{UNWORN}")
+        ),
         tuple(file for file in files if identity(file) in kept),
     )

@@ -8,12 +8,16 @@ the bones' names, parents and places: rigs with other axes take the same poses.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
+
+from geneman.curation.synthetic.seeing import posed
+from geneman.curation.synthetic.surfaces import Surface
 
 Matrix = NDArray[np.float64]
 
@@ -29,8 +33,6 @@ class Turn:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Along the world's axes; what hangs on the bone is scaled with it."""
 
-
-REST = Turn(axes="", degrees=())
 
 Pose = Mapping[str, Turn]
 """By bone; bones without an entry keep their place on the parent."""
@@ -61,48 +63,72 @@ class Rigged:
     skin_share: float = 0.0
     """Share of the texture's width, from the left, that is known to be nothing but skin."""
 
+    @cached_property
+    def surface(self) -> Surface:
+        """Give what carries the texture, as it is rendered."""
+        return Surface(
+            self.vertices.float().contiguous(),
+            self.normals.float().contiguous(),
+            self.uv.float().contiguous(),
+            self.faces.int().contiguous(),
+            self.joints.int().contiguous(),
+            self.weights.float().contiguous(),
+        )
+
     def posed(self, pose: Pose) -> tuple[Float[Tensor, "v 3"], Float[Tensor, "v 3"]]:
         """Give vertices and unit normals in a pose (linear blend skinning)."""
-        moves = torch.from_numpy(self._moves(pose)).float()
-        blended = (self.weights[:, :, None, None] * moves[self.joints.long()]).sum(dim=1)
-        points = (blended[:, :, :3] @ self.vertices[:, :, None])[..., 0] + blended[:, :, 3]
-        turned = (blended[:, :, :3] @ self.normals[:, :, None])[..., 0]
-        return points, torch.nn.functional.normalize(turned, dim=1)
+        return posed(self.surface, self.moves(pose))
 
-    def _moves(self, pose: Pose) -> NDArray[np.float64]:
-        """Give each bone's affine map from rest to the pose, B x 3 x 4."""
-        whole: list[Matrix] = []
-        heads = self.heads.numpy().astype(np.float64)
-        straight = self.straight.numpy().astype(np.float64)
+    def moves(self, pose: Pose) -> Float[Tensor, "b 3 4"]:
+        """Give each bone's affine map from rest to the pose."""
+        turns: list[Matrix] = []
+        shifts: list[Matrix] = []
+        heads, straight = self._places
         for index, (bone, parent) in enumerate(zip(self.bones, self.parents, strict=True)):
-            before = whole[parent] if parent >= 0 else np.eye(4)
+            turn = pose.get(bone)
+            if parent < 0:
+                linear = straight[index] if turn is None else _linear(turn) @ straight[index]
+                turns.append(linear)
+                shifts.append(heads[index] - linear @ heads[index])
+                continue
             # What the parents have turned already is taken back, so that the turn is the T-pose's.
-            undone = straight[parent].T if parent >= 0 else np.eye(3)
-            turn = _linear(pose.get(bone, REST))
-            whole.append(before @ _about(heads[index], undone @ turn @ straight[index]))
-        return np.stack(whole)[:, :3]
+            before, shift = turns[parent], shifts[parent]
+            if turn is None and self._follows[index]:
+                turns.append(before)
+                shifts.append(shift)
+                continue
+            linear = straight[index] if turn is None else _linear(turn) @ straight[index]
+            whole = before @ straight[parent].T @ linear
+            turns.append(whole)
+            shifts.append(before @ heads[index] + shift - whole @ heads[index])
+        maps = np.concatenate([np.stack(turns), np.stack(shifts)[:, :, None]], axis=2)
+        return torch.from_numpy(maps).float()
+
+    @cached_property
+    def _places(self) -> tuple[Matrix, Matrix]:
+        """Give the bones' heads and straightening turns as arrays."""
+        return self.heads.numpy().astype(np.float64), self.straight.numpy().astype(np.float64)
+
+    @cached_property
+    def _follows(self) -> tuple[bool, ...]:
+        """Say which bones rest as their parents do, and so go where these go."""
+        straight = self._places[1]
+        return tuple(
+            parent >= 0 and np.array_equal(straight[index], straight[parent])
+            for index, parent in enumerate(self.parents)
+        )
 
 
 def _linear(turn: Turn) -> Matrix:
     """Scale, then turn about one axis after the other."""
-    matrix = np.diag(turn.scale)
+    matrix = np.diag(np.asarray(turn.scale, np.float64))
     for axis, degrees in zip(turn.axes, turn.degrees, strict=True):
-        matrix = _rotation("xyz".index(axis), math.radians(degrees)) @ matrix
+        first, second = _PLANES[axis]
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        a, b = matrix[first].copy(), matrix[second]
+        matrix[first], matrix[second] = c * a - s * b, s * a + c * b
     return matrix
 
 
-def _about(head: NDArray[np.float64], linear: Matrix) -> Matrix:
-    """Apply a linear map about a point."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = linear
-    matrix[:3, 3] = head - linear @ head
-    return matrix
-
-
-def _rotation(axis: int, angle: float) -> NDArray[np.float64]:
-    """Turn about one of the world's axes."""
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    rotation = np.eye(3)
-    rotation[first, first] = rotation[second, second] = math.cos(angle)
-    rotation[first, second], rotation[second, first] = -math.sin(angle), math.sin(angle)
-    return rotation
+_PLANES = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}
+"""The axes that turn about each axis, the first towards the second."""

@@ -12,6 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geneman.camera import REFERENCE, Orbit
+from geneman.view import Framing
+
+WAIST = 2.2
+"""Heights of the head below its top under which more than a head crop is shown."""
 
 FILL = 0.9
 """Share of the square's side that the person's longest side takes (METHOD section 1)."""
@@ -29,6 +33,13 @@ class Shot:
     half_width: float
     """Where the sides cut, in heights of the head from its middle; infinite: nowhere."""
 
+    @property
+    def framing(self) -> Framing:
+        """Say what `prepare` would call it."""
+        if np.isinf(self.below_crown):
+            return Framing.FULL_BODY
+        return Framing.HALF_BODY if self.below_crown > WAIST else Framing.HEAD
+
     def turn(self, points: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:
         """Turn world vectors into the camera's frame."""
         orbit = Orbit(azimuth_deg=self.azimuth_deg, elevation_deg=self.elevation_deg)
@@ -44,10 +55,22 @@ class Framed:
 
     points: Float[Tensor, "v 3"]
     """World coordinates, in scene units."""
+    scale: float
+    """Scene units in a metre."""
+    shift: Float[Tensor, "3"]
+    """What is added to a turned and scaled point."""
     left: float
     right: float
     bottom: float
     """Image coordinates beyond which nothing is shown; infinite: nothing is cut."""
+
+    def edges(self) -> Float[Tensor, "4"]:
+        """Give the left, bottom, right and top image coordinates that are shown."""
+        return torch.tensor([self.left, self.bottom, self.right, np.inf])
+
+    def placed(self, turned: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Bring turned points of the same person before the reference camera."""
+        return REFERENCE.to_world(turned * self.scale + self.shift)
 
 
 def draw_shot(random: np.random.Generator) -> Shot:
@@ -65,11 +88,18 @@ def draw_shot(random: np.random.Generator) -> Shot:
             half_width = random.uniform(0.75, 1.6) if below < 2.2 else random.uniform(1.2, 2.5)  # noqa: PLR2004
     return Shot(
         azimuth_deg=float(azimuth),
-        elevation_deg=float(random.normal(4, 8)),
+        elevation_deg=float(_elevation(random)),
         roll_deg=float(random.normal(0, 3)),
         below_crown=float(below),
         half_width=float(half_width),
     )
+
+
+def _elevation(random: np.random.Generator) -> float:
+    """Hold the camera at the height of somebody's eyes, sometimes anywhere from -10 to 45."""
+    if random.random() < 0.15:  # noqa: PLR2004
+        return random.uniform(-10, 45)
+    return random.normal(4, 8)
 
 
 def frame(shot: Shot, seen: Float[Tensor, "v 3"], head: Float[Tensor, "h 3"]) -> Framed:
@@ -85,24 +115,28 @@ def frame(shot: Shot, seen: Float[Tensor, "v 3"], head: Float[Tensor, "h 3"]) ->
     shown = (seen[:, 1] >= crown - shot.below_crown * unit) & (
         (seen[:, 0] - middle).abs() <= shot.half_width * unit
     )
+    kept = seen[shown]
     frame_side = 2 * REFERENCE.distance / REFERENCE.focal
-    low, high = seen[shown].amin(dim=0), seen[shown].amax(dim=0)
+    low, high = kept.amin(dim=0), kept.amax(dim=0)
     scale = FILL * frame_side / (high - low)[:2].max()
-    middle_z = seen[shown][:, 2].median()
-    points = (seen - torch.stack([*((low + high) / 2)[:2], middle_z])) * scale
+    shift = -torch.stack([*((low + high) / 2)[:2], kept[::7, 2].median()]) * scale
     # Perspective moves the outline a little: fit what the camera sees once more.
-    at = _project(points[shown])
+    at = _project(kept * scale + shift)
     low, high = at.amin(dim=0), at.amax(dim=0)
-    points = points - torch.cat(
+    shift = shift - torch.cat(
         [(low + high) / 2 / REFERENCE.focal * REFERENCE.distance, low[:1] * 0]
     )
-    points = points * (2 * FILL / (high - low).max())
-    at = _project(points[shown])
-    (left, bottom), (right, _) = at.amin(dim=0).tolist(), at.amax(dim=0).tolist()
+    again = 2 * FILL / (high - low).max()
+    scale, shift = scale * again, shift * again
+    (left, bottom), (right, _) = (
+        edge.tolist() for edge in _project(kept * scale + shift).aminmax(dim=0)
+    )
     sides = np.isfinite(shot.half_width)
-    camera_frame = points - torch.tensor([0.0, 0.0, REFERENCE.distance])
+    shift = shift - torch.tensor([0.0, 0.0, REFERENCE.distance])
     return Framed(
-        REFERENCE.to_world(camera_frame),
+        REFERENCE.to_world(seen * scale + shift),
+        scale=float(scale),
+        shift=shift,
         left=left if sides else -np.inf,
         right=right if sides else np.inf,
         bottom=bottom if np.isfinite(shot.below_crown) else -np.inf,
