@@ -5,7 +5,9 @@ feet) and in colour (a badge on the left of the chest, another back than front),
 mirrored or swapped side cannot pass a test.
 """
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import skimage.measure
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from geneman.camera import REFERENCE, Orbit, Rays, pixel_grid
 from geneman.mesh import Box, Mesh
+from geneman.priors.bundle import Views
 from geneman.view import Framing, HiddenSide, ReferenceView
 
 BOX = Box((-0.33, -0.16, -0.49), (0.33, 0.16, 0.49))
@@ -233,3 +236,42 @@ def _cover(camera: Orbit, hit: Tensor) -> Tensor:
     mask = hit.float()
     mask[edge] = found.reshape(-1, 16).float().mean(dim=-1)
     return mask
+
+
+def figure_views(orbits: Sequence[Orbit], size: int = 64) -> Views:
+    """What the figure truly looks like from cameras, as a prior that is sure would draw it."""
+    seen = [figure_view(size, orbit) for orbit in orbits]
+    mask = torch.stack([view.mask for view in seen])
+    colour = torch.stack([view.colour for view in seen])
+    return Views(
+        orbits=tuple(orbits),
+        colour=colour * mask[..., None] + 1 - mask[..., None],
+        mask=mask,
+        normal=torch.stack([view.normal for view in seen]),
+        colour_confidence=torch.ones_like(mask),
+        normal_confidence=torch.ones_like(mask),
+    )
+
+
+class KnownViews:
+    """A prior of views that knows the figure; keeps what it was asked, and jitters if told to."""
+
+    def __init__(self, size: int = 64, jitter: float = 0.0) -> None:
+        self.size, self.jitter = size, jitter
+        self.asked: list[tuple[tuple[Orbit, ...], Tensor | None, Tensor | None]] = []
+
+    def condition(self, view: ReferenceView) -> "KnownViews":
+        return self
+
+    def __call__(
+        self,
+        orbits: Sequence[Orbit],
+        *,
+        generator: torch.Generator,
+        normals: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> Views:
+        self.asked.append((tuple(orbits), normals, masks))
+        truth = figure_views(orbits, self.size)
+        noise = torch.randn(truth.colour.shape, generator=generator)
+        return dataclasses.replace(truth, colour=truth.colour + self.jitter * noise)

@@ -121,6 +121,52 @@ class PerceptualDistance(Protocol):
 
 
 @dataclass(frozen=True)
+class Views:
+    """What a prior believes a person looks like from some cameras."""
+
+    orbits: tuple[Orbit, ...]
+    colour: Float[Tensor, "b h w 3"]
+    """sRGB, on white."""
+    mask: Float[Tensor, "b h w"]
+    normal: Float[Tensor, "b h w 3"]
+    """Unit, camera frame; meaningless outside the mask."""
+    colour_confidence: Float[Tensor, "b h w"]
+    """In [0, 1]: how sure the prior is of each colour."""
+    normal_confidence: Float[Tensor, "b h w"]
+    """The same of normals and mask."""
+
+
+@runtime_checkable
+class ViewSampler(Protocol):
+    """Draws views of one person, all at once."""
+
+    def __call__(
+        self,
+        orbits: Sequence[Orbit],
+        *,
+        generator: torch.Generator,
+        normals: Float[Tensor, "b h w 3"] | None = None,
+        masks: Float[Tensor, "b h w"] | None = None,
+    ) -> Views:
+        """Draw what the person looks like from cameras.
+
+        Args:
+            orbits: The cameras.
+            generator: Source of randomness.
+            normals: Of a shape to be coloured: camera frame, mapped to [0, 1] on black.
+            masks: Its cover; given with the normals or not at all.
+        """
+
+
+@runtime_checkable
+class ViewsPrior(Protocol):
+    """A prior of whole views that can be told whom they will show."""
+
+    def condition(self, view: ReferenceView) -> ViewSampler:
+        """Look at the photo once."""
+
+
+@dataclass(frozen=True)
 class Priors:
     """Everything known beforehand. Absent priors add no term."""
 
@@ -133,5 +179,7 @@ class Priors:
     """Camera-frame normals mapped to [0, 1] on black (HumanNorm's place)."""
     depth: GuidancePrior | None = None
     """Inverse depth in [0, 1], three equal channels (HumanNorm's place)."""
+    views: ViewsPrior | None = None
+    """Whole views drawn once and learnt from directly: minutes where distillation takes hours."""
     editor: EditorPrior | None = None
     perceptual: PerceptualDistance | None = None
