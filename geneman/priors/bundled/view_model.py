@@ -1,0 +1,216 @@
+"""Asking the bundled view network: one photo looked at once, then pictures drawn or judged.
+
+B pictures, S pixels along a side (the network's), N x N patches. Layers are named as in
+`view_network.LAYERS`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geneman.camera import REFERENCE, Orbit
+from geneman.priors.bundled.view_network import (
+    LAYERS,
+    ViewNetwork,
+    folded,
+    read_view_weights,
+    resized,
+    shown,
+    unfolded,
+    view_scheduler,
+)
+from geneman.priors.diffusion import Conditions, Diffusion, Latents, normal_noise
+from geneman.priors.relative_camera import relative_camera
+from geneman.view import ReferenceView
+
+WEIGHTS = Path(__file__).parent.parent / "weights" / "view.safetensors"
+"""Where a release has the trained weights."""
+
+ABSENT, NOISY, KNOWN = 0.0, 1.0, 2.0
+"""What the network is told of each layer: not there, to be found, or given without noise."""
+
+
+@dataclass(frozen=True)
+class ViewModel:
+    """A trained network, and how it is steered."""
+
+    network: ViewNetwork
+    scale: float = 2.0
+    """Of the classifier-free guidance, as uncond + s (cond - uncond)."""
+    steps: int = 8
+    """Steps that draw a picture from noise."""
+
+    @staticmethod
+    def from_file(path: Path = WEIGHTS) -> "ViewModel":
+        """Read trained weights.
+
+        Raises:
+            FileNotFoundError: There are none; the caller does without this prior.
+            MissingComponentError: diffusers is not installed.
+        """
+        return ViewModel(read_view_weights(path)[0])
+
+    def photographed(self, view: ReferenceView) -> "Photo":
+        """Look at the photo of a reference view."""
+        planes = torch.cat([view.colour, view.mask[..., None]], dim=-1).movedim(-1, 0)[None]
+        weights = next(self.network.parameters())
+        small = resized(planes.to(weights), 2 * self.network.shape.size)
+        return self.looked(shown(small[:, :3], small[:, 3:]), view.camera)
+
+    @torch.no_grad()
+    def looked(self, photo: Float[Tensor, "1 4 p p"], camera: Orbit = REFERENCE) -> "Photo":
+        """Look at a photo as `shown` lays it out, taken by a camera."""
+        with _quick(photo):
+            tokens, patches = self.network.look(photo)
+        return Photo(self, tokens, patches, camera)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo that the network has looked at."""
+
+    model: ViewModel
+    tokens: Float[Tensor, "1 t d"]
+    patches: Float[Tensor, "1 k n n"]
+    camera: Orbit
+
+    def diffusion(self, layers: Sequence[str], scale: float | None = None) -> Diffusion:
+        """Give the model restricted to some layers, which are then the only ones that are there.
+
+        Args:
+            layers: Their names, in the order of `LAYERS`.
+            scale: Replaces the model's own.
+        """
+        steered = self.model.scale if scale is None else scale
+        return Diffusion(Restricted(self.model.network, tuple(layers)), view_scheduler(), steered)
+
+    def cameras(self, orbits: Sequence[Orbit]) -> Float[Tensor, "b 8"]:
+        """Describe cameras as the network is told of them."""
+        return relative_camera(self.camera, orbits).to(self.tokens)
+
+    def conditions(
+        self,
+        cameras: Float[Tensor, "b 8"],
+        layers: Sequence[str],
+        *,
+        known: Sequence[str] = (),
+        forgotten: bool = False,
+    ) -> Conditions:
+        """Tell the network where pictures are taken from, and what the photo shows.
+
+        Args:
+            cameras: As `cameras` gives them.
+            layers: What the pictures have.
+            known: Those layers that are given without noise.
+            forgotten: Drop the photo: what is left is the prior of all people, which still
+                knows the side that is looked at, and nothing to steer by.
+        """
+        tokens = self.tokens.expand(len(cameras), -1, -1)
+        patches = self.patches.expand(len(cameras), -1, -1, -1)
+        there = [KNOWN if name in known else NOISY if name in layers else ABSENT for name in LAYERS]
+        told = {
+            "tokens": tokens,
+            "patches": patches,
+            "camera": cameras,
+            "present": torch.tensor(there).to(tokens).expand(len(cameras), -1),
+        }
+        # The camera stays when the photo is dropped, as it did in training.
+        absent = {
+            **told,
+            "tokens": torch.zeros_like(tokens),
+            "patches": torch.zeros_like(patches),
+        }
+        return Conditions(absent) if forgotten else Conditions(told, absent)
+
+    @torch.no_grad()
+    def drawn(
+        self,
+        cameras: Float[Tensor, "b 8"],
+        generator: torch.Generator,
+        *,
+        known: Mapping[str, Float[Tensor, "b c s s"]] | None = None,
+        shared_noise: bool = True,
+    ) -> Float[Tensor, "b 7 s s"]:
+        """Draw whole pictures from noise, in a few steps.
+
+        Args:
+            cameras: Theirs, as `cameras` gives them.
+            generator: Source of the noise.
+            known: Layers that are given, in [0, 1].
+            shared_noise: Begin all pictures from the same noise, so that they agree more.
+        """
+        shape, names = self.model.network.shape, tuple(LAYERS)
+        diffusion, given = self.diffusion(names), known or {}
+        noise = normal_noise(
+            (len(cameras), shape.channels, shape.side, shape.side),
+            generator,
+            self.tokens,
+            shared=shared_noise,
+        )
+        clean = {name: folded(layer.to(noise), shape.patch) for name, layer in given.items()}
+
+        def hold(patches: Latents, _time: int) -> Latents:
+            return put(patches, clean, shape.patch)
+
+        patches = diffusion.descend(
+            noise,
+            diffusion.length - 1,
+            self.model.steps,
+            self.conditions(cameras, names, known=tuple(given)),
+            generator=generator,
+            hold=hold,
+        )
+        return unfolded(put(patches, clean, shape.patch), shape.patch)
+
+
+@dataclass(frozen=True)
+class Restricted:
+    """A denoiser of some layers alone; the others are not there."""
+
+    network: ViewNetwork
+    layers: tuple[str, ...]
+
+    def __call__(self, sample: Latents, timestep: Tensor, **conditions: Tensor) -> Latents:
+        """Ask the network, with nothing in the places of the other layers."""
+        patch = self.network.shape.patch
+        side = sample.shape[2:]
+        whole = sample.new_zeros(len(sample), self.network.shape.channels, *side)
+        places = channels(self.layers, patch).to(sample.device)
+        whole[:, places] = sample
+        whole = whole.contiguous(memory_format=torch.channels_last)
+        with _quick(whole):
+            found = self.network(whole, timestep, **conditions)
+        answer: Tensor = found.to(sample.dtype)[:, places]
+        return answer
+
+
+def channels(layers: Sequence[str], patch: int) -> Tensor:
+    """List the channels of the patches that hold some layers."""
+    found, start = [], 0
+    for name, count in LAYERS.items():
+        if name in layers:
+            found.append(torch.arange(start, start + count * patch**2))
+        start += count * patch**2
+    return torch.cat(found)
+
+
+def put(patches: Latents, layers: Mapping[str, Tensor], patch: int) -> Latents:
+    """Replace some layers of patches by theirs, each B K H W with as many channels as it has."""
+    if not layers:
+        return patches
+    patches = patches.clone()
+    for name, values in layers.items():
+        patches[:, channels((name,), patch).to(patches.device)] = values
+    return patches
+
+
+def _quick(like: Tensor) -> torch.autocast:
+    """Compute in half precision where the processor multiplies it faster."""
+    # torch tells this of the processor under a name that not all its releases have.
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
+    fast = like.device.type != "cpu" or probe()
+    return torch.autocast(like.device.type, torch.bfloat16, enabled=fast)

@@ -1,0 +1,340 @@
+r"""Train the bundled view prior: diffusion of a person's picture from any side, given one photo.
+
+The real training wants a CUDA device, and people rendered beforehand where there are processors (a
+ring of 8 views: 0.25 s of one core, 40 kB on disk; 12,000 of them: 50 minutes of one core):
+
+    geneman train view-prior --people AVATARS --wardrobe CLOTHES --rings RINGS --render 12000
+    geneman train view-prior --rings RINGS --limit 12000 -o OUT --minutes 30 --batch 256 \
+        --pool 4096 --fresh 8 --learning-rate 4e-4 --warm-up 500 --ema 0.9995 --workers 15
+
+Where avatars, clothes and 16 cores are beside the GPU, name all folders in the second line and
+leave out `--limit` and the first: then 60 new rings are rendered each second. Expected on one
+H100, not measured yet: 8 GFLOP forward, 24 with the gradient, 6 TFLOP a step of 256; at a
+quarter of the dense bf16 peak 25 ms, so 30 minutes are up to 60,000 steps and 15 million pairs.
+On two CPU cores a pair takes a tenth of a second: enough for a look, not for weights to ship.
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool, Float
+from msgspec import Meta
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from geneman.curation.rings import Rings
+from geneman.errors import Cancelled
+from geneman.priors.bundled.view_model import ABSENT, KNOWN, NOISY
+from geneman.priors.bundled.view_network import (
+    LAYERS,
+    STANDARD_SHAPE,
+    ViewNetwork,
+    ViewShape,
+    folded,
+    quick,
+    view_scheduler,
+    write_view_weights,
+)
+from geneman.priors.diffusion import Diffusion
+from geneman.progress import Event, Report, StepDone
+from geneman.storage import write_whole
+from geneman.training.checkpoints import FileCheckpoints, Stateful, capture
+from geneman.training.learning_curves import draw, note, read
+from geneman.training.loop import Losses, minimise
+from geneman.training.view_batches import Pairs, Pool
+from geneman.training.view_card import model_card
+from geneman.training.view_validation import HeldOut
+
+STAGE = "view_prior"
+ENDLESS = 10_000_000
+"""Steps that no run reaches: minutes end it."""
+
+
+@dataclass(frozen=True)
+class ViewTraining:
+    """How the view prior is trained."""
+
+    minutes: Annotated[float, Meta(gt=0)] = 60.0
+    """How long; a later run in the same folder goes on where this one ended."""
+    batch: Annotated[int, Meta(ge=1, le=4096)] = 8
+    """Pairs of a photo and a view in a step."""
+    pool: Annotated[int, Meta(ge=1, le=65_536)] = 64
+    """Rings at hand, among which each step chooses."""
+    fresh: Annotated[float, Meta(ge=0, le=256)] = 0.5
+    """Rings that are replaced in a step, on average."""
+    learning_rate: Annotated[float, Meta(gt=0, le=0.1)] = 4e-4
+    """AdamW's, after the warm-up."""
+    warm_up: Annotated[int, Meta(ge=1)] = 100
+    """Steps in which the learning rate rises (METHOD section 10)."""
+    ema: Annotated[float, Meta(ge=0, lt=1)] = 0.999
+    """Share of the averaged weights that a step keeps, at most."""
+    dropped: Annotated[float, Meta(ge=0, le=0.3)] = 0.05
+    """Share of each of Zero-1-to-3's three buckets: tokens, patches, or both dropped."""
+    alone: Annotated[float, Meta(ge=0, le=0.3)] = 0.15
+    """Share of pictures that are colours alone, and of those that are normals alone, so that
+    either can be judged where the other is unknown."""
+    known: Annotated[float, Meta(ge=0, le=0.3)] = 0.2
+    """Share of pictures whose cover and normals are given without noise, to be coloured."""
+    workers: Annotated[int, Meta(ge=0, le=64)] = 1
+    """Processes that render or read; 0 does it in this one."""
+    write_every: Annotated[float, Meta(gt=0)] = 5.0
+    """Minutes between validations, each of which writes the weights."""
+    validation: Annotated[int, Meta(ge=1, le=1024)] = 16
+    """Rings of identities never trained on."""
+    size: Annotated[int, Meta(ge=32, le=256, multiple_of=32)] = 128
+    """Pixels along a side of the pictures; the photo has twice as many."""
+    seed: int = 0
+    """Of the rings, the noise and the first weights."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance decides about a batch."""
+
+    times: Tensor
+    noise: Float[Tensor, "b k n n"]
+    knows_tokens: Bool[Tensor, "b"]
+    knows_patches: Bool[Tensor, "b"]
+    present: Float[Tensor, "b 3"]
+    """`ABSENT`, `NOISY` or `KNOWN` for each layer."""
+
+
+def draw_chances(
+    clean: Float[Tensor, "b k n n"],
+    length: int,
+    config: ViewTraining,
+    generator: torch.Generator,
+) -> Draws:
+    """Draw times, noise, the three disjoint buckets, and what is known of each layer."""
+    count, device = len(clean), generator.device
+    bucket = torch.rand(count, generator=generator, device=device) / max(config.dropped, 1e-9)
+    kind = torch.rand(count, generator=generator, device=device)
+    coloured, shaped = kind < config.alone, kind >= 1 - config.alone
+    given = (kind >= config.alone) & (kind < config.alone + config.known)
+    shape = torch.where(given, KNOWN, torch.where(coloured, ABSENT, NOISY))
+    colour = torch.where(shaped, ABSENT, NOISY)
+    cover = torch.where(shaped, ABSENT, shape)
+    return Draws(
+        times=torch.randint(length, (count,), generator=generator, device=device),
+        noise=torch.randn(clean.shape, generator=generator, device=device),
+        # Buckets 0: tokens dropped; 1: patches dropped; 2: both. The rest knows everything.
+        knows_tokens=(bucket >= 1) & ~((bucket >= 2) & (bucket < 3)),  # noqa: PLR2004
+        knows_patches=(bucket < 1) | (bucket >= 3),  # noqa: PLR2004
+        present=torch.stack([colour, cover, shape], dim=1),
+    )
+
+
+def spread(present: Float[Tensor, "b 3"], patch: int) -> Float[Tensor, "b k 1 1"]:
+    """Say of each channel of the patches what is said of its layer."""
+    counts = torch.tensor([count * patch**2 for count in LAYERS.values()], device=present.device)
+    return present.repeat_interleave(counts, dim=1)[:, :, None, None]
+
+
+def losses(network: ViewNetwork, diffusion: Diffusion, pairs: Pairs, draws: Draws) -> Losses:
+    """Compare the predicted v with the true one, over the layers that it is asked for."""
+    patch = network.shape.patch
+    clean = folded(pairs.picture, patch)
+    there = spread(draws.present, patch)
+    asked = (there == NOISY).to(clean)
+    noisy = diffusion.noised(clean, draws.noise, draws.times) * asked + clean * (there == KNOWN)
+    left = diffusion.share_left(draws.times).to(clean)
+    wanted = left.sqrt() * draws.noise - (1 - left).sqrt() * clean
+    with torch.autocast(clean.device.type, torch.bfloat16):
+        tokens, patches = network.look(pairs.photo)
+        found = network(
+            noisy.contiguous(memory_format=torch.channels_last),
+            draws.times,
+            tokens=tokens * draws.knows_tokens[:, None, None],
+            patches=patches * draws.knows_patches[:, None, None, None],
+            camera=pairs.camera,
+            present=draws.present,
+        )
+    squared = (found.float() - wanted).square() * asked
+    return {"v": squared.sum() / (asked.sum() * wanted.shape[2] * wanted.shape[3])}
+
+
+Group = tuple[Tensor, ...] | list[Tensor]
+
+
+@dataclass(frozen=True)
+class Follow:
+    """The rule of the moving average; early averages forget their beginning faster."""
+
+    decay: float
+
+    @torch.no_grad()
+    def __call__(self, averaged: Group, current: Group, count: Tensor | int) -> None:
+        """Take one step towards the network, after `count` others."""
+        keep = min(self.decay, (1 + int(count)) / (10 + int(count)))
+        for mean, value in zip(averaged, current, strict=True):
+            mean.lerp_(value, 1 - keep)
+
+
+@dataclass
+class _Run:
+    """One training: what the hooks and the report share."""
+
+    config: ViewTraining
+    out: Path
+    average: AveragedModel
+    diffusion: Diffusion
+    held_out: HeldOut
+    shape: ViewShape
+    command: str
+    before: float
+    """Seconds that earlier runs in the same folder took."""
+    began: float = field(default_factory=time.monotonic)
+    written: float = field(default_factory=time.monotonic)
+
+    def write(self, step: int, terms: dict[str, float]) -> None:
+        """Measure the average, note the figures and keep its weights."""
+        network: ViewNetwork = self.average.module  # type: ignore[assignment]
+        figures, sheet = self.held_out.examine(network, self.diffusion)
+        seconds = self.before + time.monotonic() - self.began
+        row = {"step": step, "pairs": step * self.config.batch, "seconds": seconds}
+        table = self.out / "learning.csv"
+        note(table, {**row, **terms, **figures})
+        draw(read(table), self.out / "learning.png")
+        write_whole(self.out / "samples.png", sheet)
+        record = {
+            "command": self.command,
+            "pairs": step * self.config.batch,
+            "steps": step,
+            "seconds": round(seconds),
+            "device": _device_name(self.held_out.device),
+            "settings": asdict(self.config),
+            "validation": figures,
+        }
+        write_view_weights(self.out / "view.safetensors", self.shape, network.state_dict(), record)
+        write_whole(self.out / "view.md", model_card(record).encode())
+        self.written = time.monotonic()
+
+    def due(self) -> bool:
+        """Say whether it is time to write."""
+        return time.monotonic() - self.written > 60 * self.config.write_every
+
+    def over(self) -> bool:
+        """Say whether the time is up."""
+        return time.monotonic() - self.began > 60 * self.config.minutes
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads"
+
+
+def train(
+    training: Rings,
+    validation: Rings,
+    out: Path,
+    config: ViewTraining,
+    report: Report,
+    *,
+    device: torch.device,
+    shape: ViewShape = STANDARD_SHAPE,
+    command: str = "",
+) -> None:
+    """Train, or go on training, until the minutes are over.
+
+    Args:
+        training: People to learn from.
+        validation: People of identities that are never trained on.
+        out: Gets `view.safetensors`, its card, `learning.csv` and `.png`, `samples.png` and the
+            checkpoint.
+        config: How.
+        report: Receives each step.
+        device: Where to compute.
+        shape: The network's shape.
+        command: What made the weights, for the card.
+
+    Raises:
+        OptionError: A ring is missing and there is nobody to render.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    generator = torch.Generator(device).manual_seed(config.seed)
+    network = quick(ViewNetwork(shape)).to(device)
+    diffusion = Diffusion(network, view_scheduler())
+    average = AveragedModel(network, multi_avg_fn=Follow(config.ema))
+    average.requires_grad_(False)
+    held_out = HeldOut.of(validation, config.validation, device, config.seed)
+    run = _Run(config, out, average, diffusion, held_out, shape, command, _seconds_before(out))
+    optimiser = _optimiser(network, average, config)
+    parts: dict[str, Stateful] = {"network": network, "average": average}
+    checkpoints = FileCheckpoints(out / "checkpoint.safetensors", interval=120.0)
+    pool = Pool(training, config.pool, config.workers, device)
+
+    def objective(step: int) -> Losses:
+        rate = config.learning_rate * min(1, (step + 1) / config.warm_up)
+        optimiser.param_groups[0]["lr"] = rate
+        pool.advance(math.floor(step * config.fresh))
+        pairs = pool.draw(config.batch, generator)
+        turned = torch.rand(config.batch, generator=generator, device=device) < 0.5  # noqa: PLR2004
+        pairs = pairs.mirrored(turned)
+        clean = folded(pairs.picture, shape.patch)
+        return losses(
+            network,
+            diffusion,
+            pairs,
+            draw_chances(clean, diffusion.length, config, generator),
+        )
+
+    def watch(event: Event) -> None:
+        try:
+            report(event)
+            if isinstance(event, StepDone) and (run.due() or run.over()):
+                run.write(event.step + 1, dict(event.losses))
+                if run.over():
+                    raise Cancelled
+        except Cancelled:
+            if isinstance(event, StepDone):
+                state = capture({**parts, "optimiser": optimiser}, generator)
+                checkpoints.save(event.step + 1, state)
+            raise
+
+    try:
+        minimise(
+            objective,
+            optimiser,
+            stage=STAGE,
+            steps=ENDLESS,
+            report=watch,
+            checkpoints=checkpoints,
+            parts=parts,
+            generator=generator,
+        )
+    except Cancelled:
+        if not run.over():
+            raise
+
+
+def _seconds_before(out: Path) -> float:
+    """Give the seconds that earlier runs in a folder have noted."""
+    rows = read(out / "learning.csv")
+    return rows[-1]["seconds"] if rows else 0.0
+
+
+def _optimiser(
+    network: ViewNetwork, average: AveragedModel, config: ViewTraining
+) -> torch.optim.Optimizer:
+    """Give AdamW, which bounds the gradient before each step and averages after it."""
+    optimiser = torch.optim.AdamW(
+        network.parameters(),
+        config.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=0.01,
+        fused=next(network.parameters()).is_cuda,
+    )
+
+    def clip(*_: object) -> None:
+        # One bad batch must not undo many good ones.
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+
+    optimiser.register_step_pre_hook(clip)
+    optimiser.register_step_post_hook(lambda *_: average.update_parameters(network))
+    return optimiser

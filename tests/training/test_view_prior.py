@@ -1,0 +1,361 @@
+"""Training the view prior: what is dropped and asked, stops that change nothing, people on disk."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from geneman.camera import REFERENCE, Orbit
+from geneman.cli.train import command
+from geneman.curation.rings import Ring, Rings, draw_ring
+from geneman.curation.synthetic.sample import Person
+from geneman.errors import OptionError
+from geneman.priors.bundled.view_model import ABSENT, KNOWN, NOISY
+from geneman.priors.bundled.view_network import (
+    LAYERS,
+    ViewNetwork,
+    ViewShape,
+    folded,
+    read_view_weights,
+    view_scheduler,
+)
+from geneman.priors.diffusion import Diffusion
+from geneman.priors.relative_camera import relative_camera
+from geneman.progress import Cancelled, StepDone, silent
+from geneman.training import learning_curves, view_prior
+from geneman.training.view_batches import Pairs, Pool, pairs_of
+from geneman.training.view_prior import Draws, ViewTraining, draw_chances, losses
+from geneman.training.view_sources import render, sources
+from geneman.training.view_validation import compared
+from tests.curation.rig import boxes
+
+CPU = torch.device("cpu")
+TINY = ViewShape(size=32, levels=(8, 8, 16, 16), token=8, heads=2, groups=4)
+QUICK = ViewTraining(
+    batch=2, pool=3, fresh=0.5, size=32, workers=0, validation=2, learning_rate=5e-3, warm_up=2
+)
+
+
+@pytest.fixture(scope="module")
+def person():
+    return Person.of(boxes())
+
+
+@pytest.fixture(scope="module")
+def folder(person, tmp_path_factory):
+    """Rendered people for training (000) and validation (001)."""
+    place = tmp_path_factory.mktemp("rings")
+    for seed, count in ((0, 6), (1, 2)):
+        for index in range(count):
+            ring = draw_ring(person, np.random.default_rng((seed, index)), 32, 4)
+            (place / f"{seed:03}-{index:07}.safetensors").write_bytes(ring.to_bytes())
+    return place
+
+
+@pytest.fixture(scope="module")
+def pairs(folder):
+    rings = Rings((), 32, 4, 0, folder=folder)
+    return pairs_of([rings.ring(0), rings.ring(1)], 0, CPU)
+
+
+def drawn(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# ---- people seen from all around ------------------------------------------------------------
+
+
+def test_a_ring_comes_back_from_its_file(person, tmp_path):
+    ring = draw_ring(person, np.random.default_rng(1), 32, 4)
+    (tmp_path / "ring").write_bytes(ring.to_bytes())
+    again = Ring.read(tmp_path / "ring")
+    assert again.orbits == ring.orbits
+    assert torch.equal(again.views[..., 3], ring.views[..., 3])  # the cover exactly
+    assert (again.views.float() - ring.views.float()).abs().mean() < 4
+    assert (again.photo.float() - ring.photo.float()).abs().mean() < 4
+
+
+def test_a_view_from_the_photos_side_shows_the_photos_outline(person):
+    random = np.random.default_rng(0)
+    agreements = []
+    while len(agreements) < 3:
+        ring = draw_ring(person, random, 64, 32)
+        for orbit, view in zip(ring.orbits, ring.views, strict=True):
+            close = abs(orbit.azimuth_deg) < 8 and abs(orbit.elevation_deg) < 4
+            if close and orbit.distance == 3.0 and orbit.centre == (0.0, 0.0, 0.0):
+                photo = ring.photo[::2, ::2, 3] > 127
+                cover = view[..., 3] > 127
+                agreements.append(((photo & cover).sum() / (photo | cover).sum()).item())
+    assert min(agreements) > 0.75
+    assert max(agreements) > 0.85
+
+
+def test_layers_of_a_view_mean_what_they_say(person):
+    ring = draw_ring(person, np.random.default_rng(2), 64, 6)
+    views = ring.views.float() / 255
+    outside, inside = views[..., 3] == 0, views[..., 3] == 1
+    assert (views[outside][:, :3] == 1).all()  # colours on white
+    assert (views[outside][:, 4:] == 0).all()  # normals on black
+    normal = views[inside][:, 4:] * 2 - 1
+    assert (normal.norm(dim=1) - 1).abs().median() < 0.02
+    assert (normal[:, 2] > -0.3).all()
+
+
+def test_a_number_gives_the_same_ring_again(folder, person, tmp_path):
+    first = draw_ring(person, np.random.default_rng((0, 4)), 32, 4)
+    second = draw_ring(person, np.random.default_rng((0, 4)), 32, 4)
+    assert torch.equal(first.views, second.views)
+    rings = Rings((), 32, 4, 0, folder=folder, limit=6)
+    assert torch.equal(rings.ring(2).views, rings.ring(8).views)
+    with pytest.raises(OptionError, match=r"no ring 9 in .*--people"):
+        Rings((), 32, 4, 0, folder=folder).ring(9)
+
+
+def test_rings_of_another_size_are_refused(folder):
+    with pytest.raises(OptionError, match=r"4 views of 64 pixels, but got 4 of 32 in '000-0000000"):
+        Rings((), 64, 4, 0, folder=folder).ring(0)
+
+
+def test_the_pool_holds_the_same_rings_however_it_got_there(folder):
+    rings = Rings((), 32, 4, 0, folder=folder, limit=6)
+    straight, jumped = Pool(rings, 3, 0, CPU), Pool(rings, 3, 0, CPU)
+    for first in range(5):
+        straight.advance(first)
+    jumped.advance(4)
+    assert torch.equal(straight.photos, jumped.photos)
+    assert torch.equal(straight.cameras, jumped.cameras)
+    a, b = straight.draw(5, drawn()), jumped.draw(5, drawn())
+    assert torch.equal(a.picture, b.picture)
+
+
+# ---- what a step learns from ----------------------------------------------------------------
+
+
+def test_mirroring_twice_changes_nothing_and_once_turns_normals_and_cameras(pairs):
+    which = torch.tensor([True, False])
+    once = pairs.mirrored(which)
+    for name in ("photo", "picture", "camera"):
+        torch.testing.assert_close(getattr(once.mirrored(which), name), getattr(pairs, name))
+        assert torch.equal(getattr(once, name)[1], getattr(pairs, name)[1])
+    cover = pairs.picture[0, 3]
+    before = pairs.picture[0, 4] - cover / 2
+    torch.testing.assert_close(once.picture[0, 4] - cover.flip(-1) / 2, -before.flip(-1))
+
+
+def test_a_mirrored_camera_is_the_camera_on_the_other_side(pairs):
+    orbit = Orbit(35.0, 10.0, 1.2, 22.0, (0.1, -0.02, 0.3))
+    across = Orbit(-35.0, 10.0, 1.2, 22.0, (-0.1, -0.02, 0.3))
+    camera = relative_camera(REFERENCE, [orbit, orbit])
+    turned = Pairs(pairs.photo, pairs.picture, camera).mirrored(torch.tensor([True, True]))
+    torch.testing.assert_close(turned.camera[:1], relative_camera(REFERENCE, [across]))
+
+
+def test_three_disjoint_buckets_of_five_per_cent_drop_the_photo():
+    """METHOD section 9: tokens alone, patches alone, both."""
+    draws = draw_chances(torch.zeros(40_000, 1, 1, 1), 1000, ViewTraining(), drawn())
+    tokens, patches = ~draws.knows_tokens, ~draws.knows_patches
+    for bucket in (tokens & ~patches, patches & ~tokens, tokens & patches):
+        assert bucket.float().mean().item() == pytest.approx(0.05, abs=0.005)
+    assert (tokens | patches).float().mean().item() == pytest.approx(0.15, abs=0.01)
+    assert 0 <= draws.times.min() < 5
+    assert 995 <= draws.times.max() < 1000
+
+
+def test_some_pictures_are_colours_or_normals_alone_or_shapes_to_be_coloured():
+    draws = draw_chances(torch.zeros(40_000, 1, 1, 1), 1000, ViewTraining(), drawn())
+    rows, counts = draws.present.unique(dim=0, return_counts=True)
+    shares = {
+        tuple(row): count / 40_000
+        for row, count in zip(rows.tolist(), counts.tolist(), strict=True)
+    }
+    assert shares == {
+        (NOISY, ABSENT, ABSENT): pytest.approx(0.15, abs=0.01),
+        (ABSENT, ABSENT, NOISY): pytest.approx(0.15, abs=0.01),
+        (NOISY, KNOWN, KNOWN): pytest.approx(0.2, abs=0.01),
+        (NOISY, NOISY, NOISY): pytest.approx(0.5, abs=0.01),
+    }
+
+
+def chances(pairs, present):
+    clean = folded(pairs.picture, TINY.patch)
+    draws = draw_chances(clean, 1000, QUICK, drawn())
+    know = torch.ones(len(clean), dtype=torch.bool)
+    rows = torch.tensor(present).expand(len(clean), -1)
+    return Draws(torch.full_like(draws.times, 400), draws.noise, know, know, rows)
+
+
+def test_absent_layers_count_nothing_and_known_ones_are_shown_without_noise(pairs):
+    torch.manual_seed(0)
+    network = ViewNetwork(TINY).eval()
+    diffusion = Diffusion(network, view_scheduler())
+    changed = pairs.picture.clone()
+    changed[:, 3:] = 1 - changed[:, 3:]
+    other = Pairs(pairs.photo, changed, pairs.camera)
+
+    def loss(which, present):
+        return losses(network, diffusion, which, chances(pairs, present))["v"]
+
+    absent = [NOISY, ABSENT, ABSENT]
+    assert torch.equal(loss(pairs, absent), loss(other, absent))
+    known = [NOISY, KNOWN, KNOWN]
+    assert not torch.equal(loss(pairs, known), loss(other, known))
+    seen = []
+    network.unet.conv_in.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    loss(pairs, known)
+    clean = folded(pairs.picture, TINY.patch)
+    shape = slice(LAYERS["colour"] * TINY.patch**2, TINY.channels)
+    torch.testing.assert_close(seen[0][:, shape].float(), clean[:, shape], atol=4e-3, rtol=0)
+
+
+def test_a_dropped_photo_is_not_seen(pairs):
+    torch.manual_seed(0)
+    network = ViewNetwork(TINY).eval()
+    diffusion = Diffusion(network, view_scheduler())
+    draws = chances(pairs, [NOISY, NOISY, NOISY])
+    other = Pairs(1 - pairs.photo, pairs.picture, pairs.camera)
+    no = torch.zeros(2, dtype=torch.bool)
+    for tokens, patches in ((no, ~no), (~no, no)):
+        half = Draws(draws.times, draws.noise, tokens, patches, draws.present)
+        pair = [losses(network, diffusion, which, half)["v"].item() for which in (pairs, other)]
+        assert pair[0] != pair[1]
+    none = Draws(draws.times, draws.noise, no, no, draws.present)
+    pair = [losses(network, diffusion, which, none)["v"].item() for which in (pairs, other)]
+    assert pair[0] == pair[1]
+
+
+def test_a_few_steps_learn_one_person(pairs):
+    torch.manual_seed(0)
+    network = ViewNetwork(TINY)
+    diffusion = Diffusion(network, view_scheduler())
+    optimiser = torch.optim.AdamW(network.parameters(), 5e-3)
+    totals = []
+    for _ in range(40):
+        loss = losses(network, diffusion, pairs, chances(pairs, [NOISY] * 3))["v"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        totals.append(loss.item())
+    assert totals[-1] < 0.6 * totals[0]
+
+
+def test_views_are_compared_where_both_show_the_person():
+    truth = torch.zeros(1, 7, 4, 4)
+    truth[:, 3, :, :2], truth[:, 4, :, :2], truth[:, 5:, :, :2] = 1.0, 1.0, 0.5
+    assert compared(truth, truth) == {"mask_iou": 1.0, "normal_deg": 0.0, "colour_error": 0.0}
+    other = truth.clone()
+    other[:, 3, :2], other[:, 4, :2], other[:, 5:, :2] = 0.0, 0.0, 0.0  # the upper half is missing
+    other[:, :3] += 0.25
+    other[:, 4, 2:, :2], other[:, 5, 2:, :2] = 0.5, 1.0  # turned from right to up
+    found = compared(other, truth)
+    assert found["mask_iou"] == 0.5
+    assert found["normal_deg"] == pytest.approx(90, abs=0.1)
+    assert found["colour_error"] == pytest.approx(0.25)
+
+
+# ---- a whole training -----------------------------------------------------------------------
+
+
+def rings(folder):
+    return (
+        Rings((), 32, 4, 0, folder=folder, limit=6),
+        Rings((), 32, 4, 1, folder=folder),
+    )
+
+
+def stop_at(step):
+    def report(event):
+        if isinstance(event, StepDone) and event.step == step:
+            raise Cancelled
+
+    return report
+
+
+def train(folder, out, report=silent, config=QUICK):
+    view_prior.train(
+        *rings(folder), out, config, report, device=CPU, shape=TINY, command="geneman train x"
+    )
+
+
+def test_a_training_that_was_stopped_ends_with_the_same_bits(folder, tmp_path):
+    with pytest.raises(Cancelled):
+        train(folder, tmp_path / "straight", stop_at(5))
+    for step in (2, 5):
+        with pytest.raises(Cancelled):
+            train(folder, tmp_path / "halting", stop_at(step))
+    states = [
+        load_file(tmp_path / name / "checkpoint.safetensors") for name in ("straight", "halting")
+    ]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+    weight = "unet.conv_out.weight"
+    assert not torch.equal(states[0][f"network/{weight}"], states[0][f"average/module.{weight}"])
+
+
+def test_when_the_minutes_are_over_weights_card_curves_and_samples_lie_there(folder, tmp_path):
+    train(folder, tmp_path, config=ViewTraining(**{**vars(QUICK), "minutes": 1e-9}))
+    network, record = read_view_weights(tmp_path / "view.safetensors")
+    assert network.shape == TINY
+    assert record["command"] == "geneman train x"
+    rows = learning_curves.read(tmp_path / "learning.csv")
+    assert [row["step"] for row in rows] == [1]
+    assert {"v", "v_at_500", "mask_iou", "normal_deg", "colour_error"} <= set(rows[0])
+    assert all(math.isfinite(value) for value in rows[0].values())
+    card = (tmp_path / "view.md").read_text()
+    for said in ("geneman train x", "Apache-2.0", "VALID", "1 steps", "mask_iou", "## Limits"):
+        assert said in card
+    for picture in ("learning.png", "samples.png"):
+        assert (tmp_path / picture).read_bytes()[1:4] == b"PNG"
+    train(folder, tmp_path, config=ViewTraining(**{**vars(QUICK), "minutes": 1e-9}))
+    assert [row["step"] for row in learning_curves.read(tmp_path / "learning.csv")] == [1, 2]
+
+
+def test_a_table_forgets_what_a_killed_try_wrote_about_later_steps(tmp_path):
+    table = tmp_path / "t.csv"
+    for step, loss in ((10, 1.0), (20, 0.5), (15, 0.7)):
+        learning_curves.note(table, {"step": step, "loss": loss})
+    rows = learning_curves.read(table)
+    assert [(row["step"], row["loss"]) for row in rows] == [(10, 1), (15, 0.7)]
+
+
+def test_a_curve_falls_in_its_picture_as_in_its_table(tmp_path):
+    from PIL import Image
+
+    learning_curves.draw(
+        [{"step": step, "loss": 1 / (1 + step)} for step in range(10)], tmp_path / "c.png"
+    )
+    pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB")).astype(int)
+    blue = (pixels == learning_curves.LINE).all(axis=2)
+    columns = np.flatnonzero(blue.any(axis=0))
+    heights = [np.flatnonzero(blue[:, column]).mean() for column in columns[5:-8]]
+    assert heights[0] < heights[len(heights) // 2] < heights[-1]  # row 0 is the top
+
+
+def test_without_people_and_without_rings_one_sentence_says_what_is_missing(tmp_path):
+    with pytest.raises(OptionError, match=r"neither --people nor --rings.*--people"):
+        sources(None, None, None, size=32, count=4, seed=0, limit=0)
+    found = Rings((), 32, 4, 0), Rings((), 32, 4, 1)
+    with pytest.raises(OptionError, match=r"no --rings: name one"):
+        render(found, 3, QUICK, print)
+
+
+def test_a_prior_that_does_not_exist_is_answered_with_the_nearest_that_does():
+    with pytest.raises(OptionError, match=r"got 'view-priors'.*view-prior"):
+        command(["view-priors"])
+
+
+def test_the_command_trains_from_rendered_people(person, tmp_path, capsys):
+    folder = tmp_path / "rings"
+    folder.mkdir()
+    for name in ("000", "001"):
+        ring = draw_ring(person, np.random.default_rng(0), 32, 8)
+        (folder / f"{name}-0000000.safetensors").write_bytes(ring.to_bytes())
+    settings = "--size 32 --batch 1 --pool 1 --workers 0 --validation 1 --minutes 1e-9"
+    out = tmp_path / "made"
+    arguments = ["view-prior", "--rings", str(folder), "--limit", "1", "-o", str(out)]
+    assert command([*arguments, *settings.split()]) == 0
+    assert str(out / "view.safetensors") in capsys.readouterr().out
+    assert (out / "view.safetensors").stat().st_size < 18e6
+    assert "--limit 1" in (out / "view.md").read_text()
