@@ -2,14 +2,29 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
 from geneman.camera import REFERENCE
 from geneman.priors.bundle import ShapePrior
-from geneman.priors.bundled.geometry_network import GeometryNetwork, Widths, shown, write_weights
-from geneman.priors.bundled.geometry_prior import PAINTS_BELOW, THINNEST, GeometryPrior
+from geneman.priors.bundled.geometry_network import (
+    GeometryNetwork,
+    Widths,
+    read_weights,
+    shown,
+    write_weights,
+)
+from geneman.priors.bundled.geometry_prior import (
+    PAINTS_BELOW,
+    THINNEST,
+    WEIGHTS,
+    GeometryPrior,
+    Trust,
+    bundled_shape_prior,
+)
+from geneman.priors.bundled.inflation import Inflation
 from geneman.priors.bundled.membranes import resized
 from tests.synthetic import figure_view
 
@@ -29,10 +44,10 @@ def figure():
 
 @pytest.fixture(scope="module")
 def surfaces(prior, figure):
-    return guess(prior, figure)
+    return guess_of(prior, figure)
 
 
-def guess(prior, view, **given):
+def guess_of(prior, view, **given):
     return prior.surfaces(view.colour, view.mask, view.landmarks, view.framing, **given)
 
 
@@ -65,7 +80,7 @@ def test_normals_have_length_one_and_colours_are_colours(surfaces, figure):
 
 
 def test_given_normals_are_kept_and_bend_the_relief(prior, figure):
-    found = guess(prior, figure, normal=figure.normal)
+    found = guess_of(prior, figure, normal=figure.normal)
     assert torch.equal(found.normal, figure.normal)
     from geneman.priors.bundled.relief import normals_of
 
@@ -74,9 +89,11 @@ def test_given_normals_are_kept_and_bend_the_relief(prior, figure):
 
 
 def test_a_mirrored_photo_gets_the_mirrored_answer(prior, figure):
-    found = prior.ask(figure.colour, figure.mask)
-    mirrored = prior.ask(figure.colour.flip(1), figure.mask.flip(1))
+    found, sure = prior.ask(figure.colour, figure.mask)
+    mirrored, there = prior.ask(figure.colour.flip(1), figure.mask.flip(1))
     torch.testing.assert_close(mirrored.depth.flip(-1), found.depth, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(there[:, ::-1], sure, atol=1e-4)
+    assert 0 < sure.min() <= sure.max() <= 1
     torch.testing.assert_close(
         mirrored.normal.flip(-1)[:, 0], -found.normal[:, 0], atol=1e-4, rtol=0
     )
@@ -90,8 +107,8 @@ def test_what_lies_outside_the_mask_is_never_seen():
 
 
 def test_a_network_that_paints_agrees_with_the_photo_along_the_outline(prior, figure):
-    found = guess(dataclasses.replace(prior, paints=True), figure).hidden.colour
-    network = prior.ask(figure.colour, figure.mask).hidden_colour[0].movedim(0, -1)
+    found = guess_of(dataclasses.replace(prior, paints=True), figure).hidden.colour
+    network = prior.ask(figure.colour, figure.mask)[0].hidden_colour[0].movedim(0, -1)
     network = torch.from_numpy(resized(network.double().numpy(), SIZE)).float()
     inside = figure.inside
     core = ndimage.distance_transform_edt(inside.numpy())
@@ -108,6 +125,43 @@ def test_only_weights_that_paint_well_paint(prior, tmp_path):
         assert GeometryPrior.from_file(path).paints is paints
 
 
+def test_a_network_that_has_earned_no_trust_changes_nothing(prior, figure):
+    nothing = dataclasses.replace(prior, trust=Trust(0.0, 0.0, 0.0, 0.0))
+    found, guess = (guess_of(p, figure) for p in (nothing, Inflation()))
+    inside = figure.inside
+    apart = found.hidden.depth - found.depth, guess.hidden.depth - guess.depth
+    assert (apart[0] - apart[1])[inside].abs().mean() < 0.15 * apart[1][inside].mean()
+    assert angle(found.normal, guess.normal, inside) < 4
+
+
+def test_the_trust_that_was_measured_comes_with_the_weights(prior, tmp_path):
+    path = tmp_path / "g.safetensors"
+    record = {"trust": {"normal": 0.9, "depth": 0.4, "thickness": 0.3, "hidden_normal": 0.5}}
+    write_weights(path, prior.network.widths, prior.network.state_dict(), record)
+    assert GeometryPrior.from_file(path).trust == Trust(0.9, 0.4, 0.3, 0.5)
+
+
 def test_without_weights_there_is_no_prior(tmp_path):
     with pytest.raises(FileNotFoundError):
         GeometryPrior.from_file(tmp_path / "geometry.safetensors")
+
+
+def test_the_bundle_has_the_learned_prior_where_its_weights_are(prior, tmp_path):
+    path = tmp_path / "geometry.safetensors"
+    assert isinstance(bundled_shape_prior(path), Inflation)
+    write_weights(path, prior.network.widths, prior.network.state_dict(), {})
+    assert isinstance(bundled_shape_prior(path), GeometryPrior)
+
+
+def test_shipped_weights_are_better_than_none_and_say_how_they_were_made():
+    if not WEIGHTS.is_file():
+        pytest.skip("this checkout ships no trained weights")
+    network, record = read_weights(WEIGHTS)
+    assert WEIGHTS.stat().st_size < 25e6
+    assert record["validation"]["normal_deg"] < 22
+    assert 0 < record["trust"]["normal"] <= 1
+    view = figure_view(128)
+    shipped = GeometryPrior(network, trust=Trust(**record["trust"]))
+    found, guess = (guess_of(p, view) for p in (shipped, Inflation()))
+    learned, unlearned = (angle(s.normal, view.normal, view.inside) for s in (found, guess))
+    assert learned < unlearned + 3

@@ -1,10 +1,15 @@
 """Training the geometry prior: losses know the truth, mirrors are mirrors, weights come back."""
 
+import dataclasses
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from geneman.camera import REFERENCE
+from geneman.curation.synthetic.avatars import avatar_files, identity
 from geneman.curation.synthetic.sample import Person, draw_sample
 from geneman.priors.bundled.geometry_network import (
     BothSides,
@@ -14,9 +19,20 @@ from geneman.priors.bundled.geometry_network import (
     shown,
     write_weights,
 )
-from geneman.training.geometry_prior import Average, Batch, losses
+from geneman.priors.bundled.geometry_prior import GeometryPrior
+from geneman.progress import StepDone
+from geneman.training.geometry_batches import Batch
+from geneman.training.geometry_losses import losses
+from geneman.training.geometry_prior import GeometryTraining, train
+from geneman.training.learning_curves import read
+from geneman.training.steps import Average, OrthogonalSteps
 from tests.curation.rig import boxes
 
+DATA = Path(os.environ.get("GENEMAN_DATA", Path(__file__).parents[3] / "shared/data"))
+AVATARS = DATA / "valid_avatars"
+avatars = pytest.mark.skipif(
+    not AVATARS.is_dir(), reason="the folder valid_avatars is absent (see GENEMAN_DATA)"
+)
 TINY = Widths((8, 8, 16, 16), (1, 1, 1, 1))
 
 
@@ -88,3 +104,39 @@ def test_weights_come_back_from_half_precision_with_their_record(tmp_path):
     assert record == {"samples": 3}
     photo = torch.rand(1, 4, 64, 64)
     torch.testing.assert_close(found(photo).depth, network(photo).depth, atol=2e-3, rtol=0)
+
+
+def test_an_orthogonal_step_moves_all_directions_of_a_kernel_alike():
+    torch.manual_seed(0)
+    kernel = torch.nn.Parameter(torch.randn(6, 4, 3, 3))
+    before = kernel.detach().clone()
+    # A gradient with one strong direction: Adam would follow its entries, this its directions.
+    kernel.grad = torch.outer(torch.randn(6), torch.randn(36)).reshape(6, 4, 3, 3) * 10
+    kernel.grad += 0.1 * torch.randn(6, 4, 3, 3)
+    OrthogonalSteps([kernel], 0.1).step(0.1)
+    assert kernel.grad is None
+    moved = torch.linalg.svdvals((kernel.detach() - before).reshape(6, 36))
+    assert moved.min() > 0.4 * moved.max() > 0
+
+
+@avatars
+def test_a_run_leaves_weights_with_card_and_curves_and_the_next_one_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("geneman.training.geometry_prior.TRUSTED", 1)
+    people, found = tmp_path / "people", {identity(file): file for file in avatar_files(AVATARS)}
+    people.mkdir()
+    for file in list(found.values())[:5]:
+        (people / file.name).symlink_to(file)
+    config = GeometryTraining(minutes=0.01, batch=2, size=64, workers=0, device="cpu", validation=1)
+    steps = []
+    for _ in range(2):
+        train(people, None, tmp_path / "out", config, steps.append, TINY)
+    taken = [event.step for event in steps if isinstance(event, StepDone)]
+    assert taken == list(range(len(taken)))
+    rows = read(tmp_path / "out" / "learning.csv")
+    assert rows[-1]["samples"] == 2 * len(taken) > rows[0]["samples"]
+    prior = GeometryPrior.from_file(tmp_path / "out" / "geometry.safetensors")
+    assert prior.look == 64
+    assert all(0 <= share <= 1 for share in dataclasses.astuple(prior.trust))
+    card = (tmp_path / "out" / "geometry.md").read_text()
+    assert f"{len(taken)} steps, {2 * len(taken)} samples" in card
+    assert (tmp_path / "out" / "learning.png").stat().st_size > 1000

@@ -21,8 +21,11 @@ from geneman.storage import write_whole
 BLOCK = 4
 """Side of the blocks of pixels that the convolutions see as one."""
 
-CHANNELS = (3, 1, 3, 1, 3, 1)
-"""Normal, depth, hidden normal, hidden depth, hidden colour, and how much of it is its own."""
+HALF = 2
+"""Side of the blocks in which details are drawn."""
+
+VISIBLE, HIDDEN = (3, 1), (3, 1, 3, 1)
+"""Channels: normal and depth, of the hidden side its colour besides, and how much is its own."""
 
 DEPTH_UNIT = 0.1
 """Scene units that a raw depth of 1 stands for: about a trunk's half thickness."""
@@ -38,10 +41,12 @@ class Widths:
     levels: tuple[int, ...] = (64, 96, 176, 256)
     blocks: tuple[int, ...] = (1, 2, 2, 2)
     """Residual blocks at each level, each way."""
+    fine: int = 32
+    """Channels at half the image's side, where details are drawn."""
 
 
 STANDARD_WIDTHS = Widths()
-"""6.6 million weights: 13 MB in half precision."""
+"""6.7 million weights: 13 MB in half precision."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,16 @@ class GeometryNetwork(nn.Module):
             self.up.append(
                 nn.Sequential(first, *[_Residual(width, width) for _ in range(count - 1)])
             )
-        self.leave = nn.Conv2d(levels[0] + 4 * BLOCK**2, sum(CHANNELS) * BLOCK**2, 1)
+        self.finer = nn.Conv2d(levels[0], 4 * widths.fine, 3, padding=1)
+        self.detail = nn.Conv2d(widths.fine + 4 * HALF**2, widths.fine, 3, padding=1)
+        self.visible = nn.Conv2d(widths.fine, sum(VISIBLE) * HALF**2, 3, padding=1)
+        self.hidden = nn.Conv2d(widths.fine, sum(HIDDEN), 3, padding=1)
+        for shuffled in (self.finer, self.visible):
+            _alike(shuffled)
 
     def forward(self, photo: Float[Tensor, "b 4 s s"]) -> BothSides:
         """Look at photos as `shown` lays them out."""
-        blocks_of_pixels = pixel_unshuffle(photo, BLOCK)
-        x = self.enter(blocks_of_pixels)
+        x = self.enter(pixel_unshuffle(photo, BLOCK))
         passed = []
         for level, blocks in enumerate(self.down):
             x = blocks(x)
@@ -100,11 +109,17 @@ class GeometryNetwork(nn.Module):
         for grow, blocks in zip(self.grow, self.up, strict=True):
             x = nn.functional.interpolate(grow(x), scale_factor=2.0)
             x = blocks(torch.cat([x, passed.pop()], dim=1))
-        x = torch.cat([silu(x), blocks_of_pixels], dim=1)
-        raw = pixel_shuffle(self.leave(x), BLOCK).float()
-        normal, depth, hidden_normal, hidden_depth, painted, own = raw.split(CHANNELS, dim=1)
+        x = silu(pixel_shuffle(self.finer(silu(x)), BLOCK // HALF))
+        x = silu(self.detail(torch.cat([x, pixel_unshuffle(photo, HALF)], dim=1)))
+        visible = pixel_shuffle(self.visible(x), HALF).float()
+        # Nobody sees the hidden side's pixels: twice as large ones, blended, leave no grid.
+        hidden = nn.functional.interpolate(
+            self.hidden(x).float(), scale_factor=float(HALF), mode="bilinear"
+        )
+        normal, depth = visible.split(VISIBLE, dim=1)
+        hidden_normal, hidden_depth, painted, own = hidden.split(HIDDEN, dim=1)
         # An untrained network looks at the viewer, and away from them.
-        towards = raw.new_tensor([0.0, 0.0, 1.0])[:, None, None]
+        towards = visible.new_tensor([0.0, 0.0, 1.0])[:, None, None]
         return BothSides(
             normalize(normal + towards, dim=1),
             depth * DEPTH_UNIT,
@@ -113,6 +128,14 @@ class GeometryNetwork(nn.Module):
             # A shirt's back is like its front, a head's is not: the network chooses by pixel.
             photo[:, :3].lerp(painted, own.sigmoid()) * PAPER + PAPER,
         )
+
+
+def _alike(shuffled: nn.Conv2d) -> None:
+    """Let the pixels of each block begin alike, as interpolation has them: else they show."""
+    with torch.no_grad():
+        first = shuffled.weight[:: HALF**2].clone()
+        shuffled.weight.copy_(first.repeat_interleave(HALF**2, dim=0))
+        nn.init.zeros_(shuffled.bias)  # type: ignore[arg-type]  # there is one
 
 
 class _Residual(nn.Module):
@@ -158,7 +181,7 @@ def read_weights(path: Path) -> tuple[GeometryNetwork, dict[str, object]]:
         about = file.metadata()
         state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     shape = json.loads(about["widths"])
-    network = GeometryNetwork(Widths(tuple(shape["levels"]), tuple(shape["blocks"])))
+    network = GeometryNetwork(Widths(tuple(shape["levels"]), tuple(shape["blocks"]), shape["fine"]))
     network.load_state_dict(state)
     network.eval().requires_grad_(requires_grad=False)
     record: dict[str, object] = json.loads(about["record"])

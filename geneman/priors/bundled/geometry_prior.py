@@ -1,10 +1,13 @@
 """The shape prior that has learnt from rendered people what both sides look like.
 
-The network sees the photo at 256 pixels; its normals are integrated onto its depth, given maps
-are followed where there are any, and the hidden side keeps the network's thickness behind them.
+The network sees the photo at 256 pixels or fewer and is believed as far as it has earned it:
+pixel by pixel where the photo and its mirror image tell it the same, quantity by quantity as it was
+better on people held out from training than silhouette and pose are (the inflation). Its normals
+are integrated onto the depth, given maps are followed where there are any, and the hidden side
+keeps its thickness behind them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from geneman.camera import REFERENCE
-from geneman.priors.bundle import Surfaces
+from geneman.priors.bundle import ShapePrior, Surfaces
 from geneman.priors.bundled.geometry_network import (
     BothSides,
     GeometryNetwork,
@@ -24,15 +27,17 @@ from geneman.priors.bundled.geometry_network import (
     shown,
 )
 from geneman.priors.bundled.hidden_colour import paint_hidden_side
+from geneman.priors.bundled.inflation import Inflation
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, membrane, resized
 from geneman.priors.bundled.relief import array_of, carried_out, enlarged, normals_of, relief
+from geneman.storage import digest_of_file
 from geneman.view import Framing, HiddenSide
 
 WEIGHTS = Path(__file__).parent.parent / "weights" / "geometry.safetensors"
 """Where a release has the trained weights."""
 
 LOOK, FINE = 256, 512
-"""Sides of what the network sees, and of the grid that normals are integrated on."""
+"""Sides of what a fully trained network sees, and of the grid that normals are integrated on."""
 
 PAINTS_BELOW = 0.06
 """Mean error of hidden colours on held-out people below which the network paints the hidden side.
@@ -44,12 +49,29 @@ THINNEST = 0.006
 """Least thickness of a person in scene units: about a centimetre of a standing adult."""
 
 
+UNSURE_DEG = 25.0
+"""Angle between what a photo and its mirror image say at which the network is half believed."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Shares of the network, the rest being the inflation's; measured with the weights."""
+
+    normal: float = 1.0
+    depth: float = 1.0
+    thickness: float = 1.0
+    hidden_normal: float = 1.0
+
+
 @dataclass(frozen=True)
 class GeometryPrior:
     """A `ShapePrior` with a trained network."""
 
     network: GeometryNetwork
     name: str = "geometry prior"
+    look: int = LOOK
+    """Side of the pictures that the network was last trained on: what it sees of the photo."""
+    trust: Trust = Trust()
     paints: bool = False
     """Whether the hidden side's colours are the network's, or made of the photo's materials."""
 
@@ -63,7 +85,17 @@ class GeometryPrior:
         network, record = read_weights(path)
         figures = record.get("validation")
         error = figures.get("colour_error", 1.0) if isinstance(figures, dict) else 1.0
-        return GeometryPrior(network, paints=error < PAINTS_BELOW)
+        trust = record.get("trust")
+        believed = Trust(**trust) if isinstance(trust, dict) else Trust()
+        look = record.get("size")
+        # Other weights are another prior: a run's results are stale when its name changes.
+        return GeometryPrior(
+            network,
+            name=f"geometry prior {digest_of_file(path)[:8]}",
+            look=look if isinstance(look, int) else LOOK,
+            trust=believed,
+            paints=error < PAINTS_BELOW,
+        )
 
     def surfaces(
         self,
@@ -76,12 +108,14 @@ class GeometryPrior:
         depth: Float[Tensor, "h w"] | None = None,
     ) -> Surfaces:
         """Give both sides; see `geneman.priors.bundle.ShapePrior`."""
-        del framing  # the network sees it
+        guess = Inflation().surfaces(colour.cpu(), mask.cpu(), landmarks.cpu(), framing)
         size, cover = mask.shape[0], array_of(mask)
         covered = cover > 0.5  # noqa: PLR2004 (half a pixel)
         known_normal = None if normal is None else carried_out(array_of(normal), covered)
         known_depth = None if depth is None else carried_out(array_of(depth), covered)
-        sides = _Sides.of(self.ask(colour, mask), resized(cover, FINE) > 0.5)  # noqa: PLR2004
+        found, sure = self.ask(colour, mask)
+        sides = _Sides.of(found, resized(cover, FINE) > 0.5)  # noqa: PLR2004
+        sides = sides.blended(_Sides.guessed(guess, sides), self.trust, sure)
         front, back = sides.integrated(known_normal, known_depth)
         shift = REFERENCE.distance - np.median(((front + back) / 2)[sides.inside])
         near, far = (enlarged(side + shift, sides.inside, size) for side in (front, back))
@@ -102,14 +136,16 @@ class GeometryPrior:
         )
 
     @torch.no_grad()
-    def ask(self, colour: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"]) -> BothSides:
+    def ask(
+        self, colour: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"]
+    ) -> tuple[BothSides, Map]:
         """Ask the network about the photo and its mirror image, and average what it says.
 
         Returns:
-            Both sides at `LOOK` pixels, one image.
+            Both sides at `look` pixels, one image; and how sure it is, in [0, 1].
         """
-        small = torch.from_numpy(resized(array_of(colour), LOOK)).float().movedim(-1, 0)[None]
-        cover = torch.from_numpy(resized(array_of(mask), LOOK)).float()[None, None]
+        small = torch.from_numpy(resized(array_of(colour), self.look)).float().movedim(-1, 0)[None]
+        cover = torch.from_numpy(resized(array_of(mask), self.look)).float()[None, None]
         photo = shown(small, cover)
         twice = torch.cat([photo, photo.flip(-1)]).contiguous(memory_format=torch.channels_last)
         found = self.network(twice)
@@ -118,13 +154,22 @@ class GeometryPrior:
         def mean(pair: Tensor, sign: Tensor | float = 1.0) -> Tensor:
             return (pair[:1] + pair[1:].flip(-1) * sign) / 2
 
-        return BothSides(
+        mirrored = found.normal[1].flip(-1) * across
+        cosine = (found.normal[0] * mirrored).sum(dim=0).clamp(-1, 1)
+        sure = 1 / (1 + (torch.rad2deg(cosine.acos()) / UNSURE_DEG) ** 2)
+        both = BothSides(
             normalize(mean(found.normal, across), dim=1),
             mean(found.depth),
             normalize(mean(found.hidden_normal, across), dim=1),
             mean(found.hidden_depth),
             mean(found.hidden_colour).clamp(0, 1),
         )
+        return both, blurred(array_of(sure), 2.0)
+
+
+def bundled_shape_prior(path: Path = WEIGHTS) -> ShapePrior:
+    """Give the learned prior where its weights are, else the one that needs none."""
+    return GeometryPrior.from_file(path) if path.is_file() else Inflation()
 
 
 @dataclass(frozen=True)
@@ -150,6 +195,46 @@ class _Sides:
             fine(found.hidden_normal),
             fine(found.hidden_depth)[..., 0] + REFERENCE.distance,
             fine(found.hidden_colour),
+        )
+
+    @staticmethod
+    def guessed(guess: Surfaces, like: "_Sides") -> "_Sides":
+        """Bring the inflation's guess to the fine grid; colours stay those of `like`."""
+
+        def fine(image: Tensor) -> NDArray[np.float64]:
+            return resized(array_of(image), FINE)
+
+        hidden = guess.hidden
+        return _Sides(
+            like.inside,
+            fine(guess.normal),
+            fine(guess.depth),
+            fine(hidden.normal),
+            fine(hidden.depth),
+            like.colour,
+        )
+
+    def blended(self, guess: "_Sides", trust: Trust, sure: Map) -> "_Sides":
+        """Believe the network by quantity and by pixel, and the guess for the rest."""
+        by_pixel = resized(sure, FINE)[..., None]
+
+        def mixed(own: NDArray[np.float64], other: NDArray[np.float64], share: float) -> Map:
+            both: Map = other + share * by_pixel * (own - other)
+            unit: Map = both / np.maximum(np.linalg.norm(both, axis=-1, keepdims=True), 1e-6)
+            return unit
+
+        # Depths are about the same reference only after their medians agree.
+        middle, other = ((s.depth + s.hidden_depth) / 2 for s in (self, guess))
+        shift = np.median(middle[self.inside]) - np.median(other[self.inside])
+        thickness, thin = (s.hidden_depth - s.depth for s in (self, guess))
+        between = other + shift + trust.depth * (middle - other - shift)
+        half = (thin + trust.thickness * (thickness - thin)) / 2
+        return replace(
+            self,
+            normal=mixed(self.normal, guess.normal, trust.normal),
+            depth=between - half,
+            hidden_normal=mixed(self.hidden_normal, guess.hidden_normal, trust.hidden_normal),
+            hidden_depth=between + half,
         )
 
     def integrated(self, normal: NDArray[np.float64] | None, depth: Map | None) -> tuple[Map, Map]:

@@ -131,6 +131,10 @@ def _hair_over_face(colour: Picture, inside: Pixels, head: _Head) -> _Hair:
     hairy = near & ~inner & (to_hair < to_skin) & (above > -2.5 * head.face) & (above < top)
     hairy = _touching(hairy, above > -0.2 * head.face)
     known = ndimage.binary_erosion(hairy, iterations=2)
+    # Lower down, ears and shaded cheeks pass for hair: without a hat the brow's side is enough.
+    crest = known & (above > 0.8 * head.face)
+    if top > 1.5 * head.face and crest.sum() > 0.01 * near.sum():
+        known = crest
     if known.sum() < 0.01 * near.sum():
         bald = np.broadcast_to(np.median(colour[cheeks], axis=0), colour.shape)
         return _Hair(_soft(near & inner), bald)

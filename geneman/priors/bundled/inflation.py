@@ -138,13 +138,17 @@ def _cut_sides(tight: Pixels, framing: Framing) -> tuple[bool, bool, bool]:
 def _flattening(radius: Map, proportions: Proportions) -> Map:
     """Flatten trunks to a body's depth and deepen the head, keeping cross-sections elliptic."""
     limit = np.full(radius.shape, proportions.torso_half_depth)
+    near_head = np.zeros(radius.shape)
     if proportions.head_centre is not None:
         x, y = np.moveaxis(pixel_grid(radius.shape[0]).numpy().astype(np.float64), -1, 0)
         away = np.hypot(x - proportions.head_centre[0], y - proportions.head_centre[1])
         near_head = np.exp(-((away * (FRAME / 2) / (1.4 * proportions.head_half_depth)) ** 4))
         limit += near_head * (proportions.head_half_depth - limit)
     # The cube keeps limbs round, which are far below the limit, and is smooth at it.
-    return blurred((1 + (radius / limit) ** 3) ** (-1 / 3), 3.0)
+    factor = (1 + (radius / limit) ** 3) ** (-1 / 3)
+    # A disc blows up to 0.7 of its radius, but a head is deeper than it is wide.
+    deeper = np.clip(limit / np.maximum(radius * factor, 1e-6), 1.0, 2.0)
+    return blurred(factor * (1 + near_head * (deeper - 1)), 3.0)
 
 
 def _local_radius(bubble: Map) -> Map:

@@ -1,0 +1,64 @@
+"""The model card of the geometry prior's weights: written beside them each time they are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+DATA = """\
+Rendered people: posed, dyed and relit VALID avatars (MIT), and Anny bodies (Apache-2.0 code, CC0
+data) dressed with MakeHuman's clothes, hair and skins (CC0), with skirts, dresses, coats, scarves,
+hats, bags and things to hold made by our own code, folds in cloth, soft shadows, and crops to half
+body and head. One identity in nine, one outfit and one suit in four are never trained on; the
+figures below are theirs. No photo of anybody was seen."""
+
+LIMITS = """\
+- It sees few pixels: faces, fingers and folds are as fine as those show them.
+- Clothes with a shape of their own (ball gowns, wings, armour), animals, wheelchairs and more than
+  one person are guesses.
+- Children, and people who sit, are rarer in the data than adults who stand.
+- The back is a guess that fits the front; its colours paint nothing until their error is small
+  (`PAINTS_BELOW` in the code that uses them)."""
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """Write what is to be known about weights.
+
+    Args:
+        record: `command`, `steps`, `samples`, `seconds`, `size`, `device`, `settings`,
+            `validation`, and `trust` if it was measured.
+    """
+    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in record["validation"].items())
+    settings = ", ".join(f"{name} {value}" for name, value in record["settings"].items())
+    trust = ", ".join(f"{name} {value}" for name, value in record.get("trust", {}).items())
+    return f"""\
+# Geometry prior
+
+The normals and depth of a person in one photo, and those and the colours of the side that it does
+not show. Architecture: a U-Net on 4 x 4 blocks of pixels with a finer head, 6.7 million weights.
+
+Licence: Apache-2.0.
+
+## Data
+
+{DATA}
+
+## Training
+
+Made by `{record["command"]}`.
+{record["steps"]} steps, {record["samples"]} samples, {record["seconds"]} s on {record["device"]};
+it sees pictures of {record["size"]} x {record["size"]} pixels.
+Settings of the last run: {settings}.
+
+## Validation, on people never trained on
+
+| figure | value |
+|---|---|
+{figures}
+
+Angles in degrees, depths in scene units (a standing adult is 0.95 high), colours in [0, 1]; means
+over the person's pixels. Shares of the network beside the prior without learning that came closest
+to the truth, with which it is used: {trust or "not measured"}.
+
+## Limits
+
+{LIMITS}
+"""
