@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from geneman.camera import Orbit
-from geneman.mesh import Mesh, TexturedMesh
+from geneman.mesh import Mesh, TexturedMesh, UnwrappedMesh
 from geneman.view import Framing, HiddenSide, ReferenceView
 
 VIEW = "view.safetensors"
@@ -49,13 +49,17 @@ def load_view(folder: Path, device: torch.device) -> ReferenceView:
 
 
 def save_mesh(mesh: Mesh, folder: Path) -> None:
-    """Write a mesh's arrays."""
-    _save({"vertices": mesh.vertices, "faces": mesh.faces}, folder / MESH)
+    """Write a mesh's arrays, its texture coordinates with them if it has some."""
+    arrays = {"vertices": mesh.vertices, "faces": mesh.faces}
+    if isinstance(mesh, UnwrappedMesh):
+        arrays |= {"uv": mesh.uv, "uv_faces": mesh.uv_faces}
+    _save(arrays, folder / MESH)
 
 
 def load_mesh(folder: Path, device: torch.device) -> Mesh:
     """Read what `save_mesh` wrote."""
-    return Mesh(**load_file(folder / MESH, device=str(device)))
+    arrays = load_file(folder / MESH, device=str(device))
+    return UnwrappedMesh(**arrays) if "uv" in arrays else Mesh(**arrays)
 
 
 def save_textured(textured: TexturedMesh, folder: Path) -> None:

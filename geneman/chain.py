@@ -20,7 +20,8 @@ from geneman.preprocess.given_maps import GivenMaps
 from geneman.preprocess.pictures import save_pictures
 from geneman.preprocess.prepare import Prepared
 from geneman.priors.bundle import Priors
-from geneman.priors.bundled.inflation import Inflation
+from geneman.priors.bundled.family import with_views
+from geneman.priors.bundled.geometry_prior import bundled_shape_prior
 from geneman.run_folder import FACTS
 from geneman.stages import finish, latent_texture, nerf_init, pixel_texture, sculpt
 
@@ -29,7 +30,7 @@ FIELD = "field.safetensors"
 
 def bundled_priors() -> Priors:
     """Give what is known about people without any download."""
-    return Priors(shape=Inflation())
+    return with_views(Priors(shape=bundled_shape_prior()))
 
 
 def given_maps(request: Request) -> GivenMaps:
@@ -40,7 +41,7 @@ def given_maps(request: Request) -> GivenMaps:
 def save_prepared(prepared: Prepared, folder: Path) -> None:
     """Write the view, and where each part of it came from."""
     save_view(prepared.view, folder)
-    save_pictures(prepared.view, folder)
+    save_pictures(prepared.view, folder, prepared.photo_mask)
     facts = {"sources": dict(prepared.sources)}
     (folder / FACTS).write_bytes(msgspec.json.encode(facts))
 

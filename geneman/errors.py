@@ -7,6 +7,7 @@
     │   ├── OptionError          a preset, stage or setting that does not exist or is out of range
     │   ├── MeshFileError        a mesh file that cannot be read, or holds no usable surface
     │   ├── RunFolderError       a run folder that cannot be read, written or continued
+    │   ├── EditedError          something made by hand would be lost
     │   └── MissingComponentError  weights or an optional package that the request needs
     ├── DivergedError            1: an optimisation left the finite numbers
     ├── EmptySurfaceError        1: a field holds no surface to extract
@@ -59,6 +60,19 @@ class MeshFileError(InputError):
 
 class RunFolderError(InputError):
     """A run folder cannot be read, written or continued."""
+
+
+class EditedError(InputError):
+    """Something made by hand would be lost, and nobody said that it may be."""
+
+    def __init__(self, stage: str, start: str) -> None:
+        """Say which stage's result was made by hand, and where the run was to start."""
+        self.stage = stage
+        super().__init__(
+            f"a run must not overwrite what was made by hand for {stage}",
+            value=f"new work from {start} on",
+            remedy=f"start after {stage}, or give it up with --discard {stage}",
+        )
 
 
 class MissingComponentError(InputError):

@@ -59,6 +59,17 @@ class Mesh:
 
 
 @dataclass(frozen=True)
+class UnwrappedMesh(Mesh):
+    """A mesh that somebody has laid out flat: its texture keeps to these coordinates.
+
+    `uv` and `uv_faces` are as in `TexturedMesh`.
+    """
+
+    uv: Float[Tensor, "t 2"]
+    uv_faces: Int[Tensor, "f 3"]
+
+
+@dataclass(frozen=True)
 class TexturedMesh:
     """A mesh with its own UV topology, so that seams never open the surface.
 

@@ -8,7 +8,7 @@ re-run of single stages all compute on the same bits.
 import hashlib
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 import geneman
 from geneman.device import make_reproducible, memory_errors, peak_memory_bytes, threads
-from geneman.errors import OptionError, PhotoError
+from geneman.errors import EditedError, OptionError, PhotoError, RunFolderError
 from geneman.presets import Recipe
 from geneman.priors.bundle import Priors
 from geneman.progress import ArtefactSaved, Event, Report, StageFinished, StepDone
@@ -50,6 +50,8 @@ class Request:
     """Run this stage and those after it again, even if their results are current."""
     until: str | None = None
     """Run no stage after this one."""
+    discard: tuple[str, ...] = ()
+    """Stages whose results were made by hand and may be computed again."""
 
     def digests(self) -> dict[str, str]:
         """Give the sha256 of the photo and of everything given with it.
@@ -64,8 +66,11 @@ class Request:
         """Give the stages that may run.
 
         Raises:
-            OptionError: `start` or `until` names no stage, or they are in the wrong order.
+            OptionError: `start`, `until` or `discard` names no stage, or the first two are in the
+                wrong order.
         """
+        for stage in self.discard:
+            _index("--discard", stage)
         first = _index("--from", self.start) if self.start else 0
         last = _index("--until", self.until) if self.until else len(STAGES) - 1
         if first > last:
@@ -100,6 +105,12 @@ class Stage:
     """Takes the request, the artefacts by the name of their stage, and the tools."""
     save: Callable[[Any, Path], None]
     load: Callable[[Path, torch.device], Any]
+    edit: str = ""
+    """Fingerprint of what somebody made by hand, if `run` gives that: it needs the view alone."""
+
+    def needs(self, name: str) -> tuple[str, ...]:
+        """Give the stages whose artefacts `run` is given."""
+        return tuple(need for need in NEEDS[name] if not self.edit or need == STAGES[0])
 
 
 def reconstruct(
@@ -123,16 +134,18 @@ def reconstruct(
             last checkpoint.
 
     Raises:
-        InputError: The photo, an option or the run folder breaks a rule.
+        InputError: The photo, an option or the run folder breaks a rule, or what was made by hand
+            would be lost.
         DeviceMemoryError: The recipe needs more memory than there is.
     """
     selected = request.selected()
     make_reproducible(device)
     with storage_errors(run.path):
+        held = by_hand(request, run, chain)
         _remember(request, run, priors, device)
-        for name in selected:
+        for name in needed(selected, held):
             _warn_of_damage(name, run)
-            if name not in request.forced() and run.is_current(name):
+            if _is_kept(name, request, run, chain, held):
                 seconds = run.record.stages[name].seconds if name in run.record.stages else 0.0
                 report(StageFinished(name, seconds, resumed=True))
                 continue
@@ -147,6 +160,60 @@ def reconstruct(
             run.publish(STAGES[-1])
 
 
+def by_hand(request: Request, run: RunFolder, chain: Mapping[str, Stage]) -> frozenset[str]:
+    """Give the stages whose results are, or are about to be, made by hand.
+
+    Raises:
+        EditedError: One of them would be computed again, and nobody said that it may be.
+        RunFolderError: One is damaged: it cannot be computed again.
+    """
+    given = [name for name in STAGES if chain[name].edit]
+    first = [*given[:1], *([request.start] if request.start else [])]
+    changed = min((STAGES.index(name) for name in first), default=len(STAGES))
+    held = set(given)
+    for name in STAGES:
+        if name in held or name in request.discard or not run.is_edited(name):
+            continue
+        if STAGES.index(name) >= changed:
+            raise EditedError(name, STAGES[changed])
+        damaged = run.damage(name)
+        if damaged is not None:
+            raise RunFolderError(
+                f"what was made by hand for {name} must be as it was given",
+                value=f"a changed '{run.result(name) / damaged}'",
+                remedy=f"give it again, or let {name} be computed with --discard {name}",
+            )
+        held.add(name)
+    return frozenset(held)
+
+
+def needed(selected: Sequence[str], held: Collection[str]) -> tuple[str, ...]:
+    """Leave out the stages whose results nobody reads, because a later one is made by hand."""
+    wanted = {STAGES[0], selected[-1]}
+    for name in reversed(selected):
+        if name in wanted and name not in held:
+            wanted |= set(NEEDS[name])
+    return tuple(name for name in selected if name in wanted)
+
+
+def _is_kept(
+    name: str,
+    request: Request,
+    run: RunFolder,
+    chain: Mapping[str, Stage],
+    held: Collection[str],
+) -> bool:
+    """Say whether a stage's result stays as it is."""
+    if chain[name].edit:
+        record = run.stage_record(name)
+        given = record is not None and record.fingerprint == chain[name].edit
+        return given and run.is_current(name)
+    if name in held:
+        return True
+    discarded = run.is_edited(name)
+    return not discarded and name not in request.forced() and run.is_current(name)
+
+
 def _run_stage(
     name: str,
     chain: Mapping[str, Stage],
@@ -157,7 +224,7 @@ def _run_stage(
     report: Report,
 ) -> float:
     """Compute one stage from the artefacts before it and keep what it makes; give its seconds."""
-    attempt = run.begin(name, device.type)
+    attempt = run.begin(name, device.type, chain[name].edit)
     tools = Tools(
         priors=priors,
         config=getattr(request.recipe, name),
@@ -166,7 +233,8 @@ def _run_stage(
         checkpoints=RunCheckpoints(run.checkpoint(name)),
         device=device,
     )
-    inputs = {need: chain[need].load(run.result(need), device) for need in NEEDS[name]}
+    needs = chain[name].needs(name)
+    inputs = {need: chain[need].load(run.result(need), device) for need in needs}
     artefact = chain[name].run(request, inputs, tools)
     return run.commit(name, attempt, lambda folder: chain[name].save(artefact, folder)).seconds
 

@@ -11,7 +11,8 @@
 A result is *done* while its fingerprint is the one that the present settings, seed, priors and
 input artefacts give; it is *stale* once they give another, and *missing* when there is none.
 Inputs count by the sha256 of their files, so a mesh or mask that somebody edited by hand makes
-the stages after it stale, and a stage that was re-run with the same outcome does not.
+the stages after it stale, and a stage that was re-run with the same outcome does not. What was
+made by hand stays *done*, whatever is asked for, until it is replaced or discarded.
 """
 
 import contextlib
@@ -87,6 +88,8 @@ class StageRecord(msgspec.Struct, frozen=True):
     """sha256 of each file by its name."""
     seconds: float
     losses: dict[str, float]
+    edited: bool = False
+    """Whether somebody made it by hand; `fingerprint` then tells what was given."""
 
     @property
     def digest(self) -> str:
@@ -249,8 +252,16 @@ class RunFolder:
     def is_current(self, stage: str) -> bool:
         """Say whether a stage's result is whole and made from the inputs that lie there now."""
         record = self.stage_record(stage)
-        current = record is not None and record.fingerprint == self.fingerprint(stage)
-        return current and self.damage(stage) is None
+        if record is None or self.damage(stage) is not None:
+            return False
+        if record.edited:
+            return record.format == FORMAT
+        return record.fingerprint == self.fingerprint(stage)
+
+    def is_edited(self, stage: str) -> bool:
+        """Say whether a stage's result was made by hand."""
+        record = self.stage_record(stage)
+        return record is not None and record.edited
 
     def states(self) -> dict[str, StageState]:
         """Say what each stage's result is worth under the settings in `run.json`, in order."""
@@ -260,7 +271,7 @@ class RunFolder:
                 states[stage] = StageState.MISSING
                 continue
             fresh = all(states[need] is StageState.DONE for need in NEEDS[stage])
-            done = fresh and self.is_current(stage)
+            done = (fresh or self.is_edited(stage)) and self.is_current(stage)
             states[stage] = StageState.DONE if done else StageState.STALE
         return states
 
@@ -272,16 +283,19 @@ class RunFolder:
         """Throw a result away so that the stage runs again."""
         shutil.rmtree(self.result(stage), ignore_errors=True)
 
-    def begin(self, stage: str, device: str) -> "Attempt":
-        """Start a stage, or go on with an unfinished attempt at the same thing."""
+    def begin(self, stage: str, device: str, edit: str = "") -> "Attempt":
+        """Start a stage, or go on with an unfinished attempt at the same thing.
+
+        `edit` is the fingerprint of what somebody made by hand to take the result's place.
+        """
         work = self.stage_folder(stage) / "work"
-        wanted = Clock(fingerprint=self.fingerprint(stage), device=device)
+        wanted = Clock(fingerprint=edit or self.fingerprint(stage), device=device)
         clock = _read_clock(work / "clock.json")
         if clock is None or (clock.fingerprint, clock.device) != (wanted.fingerprint, device):
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir(parents=True)
             clock = wanted
-        attempt = Attempt(work / "clock.json", clock)
+        attempt = Attempt(work / "clock.json", clock, edited=bool(edit))
         attempt.keep()
         return attempt
 
@@ -307,6 +321,7 @@ class RunFolder:
             files={path.relative_to(partial).as_posix(): digest_of_file(path) for path in files},
             seconds=attempt.seconds,
             losses=attempt.clock.losses,
+            edited=attempt.edited,
         )
         write_whole(partial / "stage.json", msgspec.json.encode(record))
         make_last(partial)
@@ -340,8 +355,8 @@ class RunFolder:
 class Attempt:
     """The clock of a stage that runs: seconds add up over kills, as do the last losses."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self.path, self.clock = path, clock
+    def __init__(self, path: Path, clock: Clock, *, edited: bool = False) -> None:
+        self.path, self.clock, self.edited = path, clock, edited
         self._before, self._began, self._kept = clock.seconds, time.monotonic(), 0.0
 
     @property

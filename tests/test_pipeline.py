@@ -156,7 +156,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits_and_counts_all_seco
     while True:
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            assert process.stdout.readline() == b"first event\n"
+            told = process.stdout.readline()  # nothing, if only stages without steps were left
+            assert told in (b"first step\n", b"")
             try:
                 assert process.wait(timeout=0.3 + 2 * chance.random()) == 0
                 break

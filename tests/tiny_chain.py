@@ -17,7 +17,7 @@ from torch import Tensor
 from geneman.pipeline import Request, Stage, Tools, reconstruct
 from geneman.presets import DRAFT
 from geneman.priors.bundle import Priors, Surfaces
-from geneman.progress import Event, Report, silent
+from geneman.progress import Event, Report, StepDone, silent
 from geneman.run_folder import STAGES, RunFolder
 from geneman.settings import override
 from geneman.storage import digest_of_file
@@ -109,10 +109,14 @@ def run(folder: Path, wanted: Request, report: Report = silent) -> RunFolder:
 
 
 def announce(event: Event) -> None:
-    """Tell the test that kills this process when it has begun in earnest."""
-    if not announced:
+    """Tell the test that kills this process when it has begun in earnest.
+
+    That is with its first step: torch loads its compiler with the first optimiser, which on a
+    busy machine takes longer than the test waits, so that no start would get anywhere.
+    """
+    if isinstance(event, StepDone) and not announced:
         announced.append(event)
-        sys.stdout.write("first event\n")
+        sys.stdout.write("first step\n")
         sys.stdout.flush()
 
 
