@@ -48,6 +48,9 @@ STANDARD = Recipe(
         sparsity=Switch(0.1, 10, at=200),
         opaque=Switch(0.1, 10, at=200),
         metric_depth=Constant(300),
+        guidance_2d=Constant(0),
+        guidance_3d=Constant(0),
+        views=6,
     ),
     sculpt=SculptConfig(
         steps=150,
@@ -60,13 +63,19 @@ STANDARD = Recipe(
         distance_weight=1.0,
         consistency_weight=Constant(3000.0),
         laplacian_weight=Constant(10_000.0),
-        fairing=0.012,
+        reach=0.02,
+        fairing=0.02,
+        guidance_weight=0.0,
+        views=6,
         preview_every=25,
     ),
     latent_texture=LatentTextureConfig(
         steps=250,
         render_size=1024,
         points_per_step=32_768,
+        image_weight=0.0,
+        novel_view_weight=0.0,
+        views=8,
         field=FieldConfig(EncodingConfig(levels=14, log2_table=18), width=64),
     ),
     pixel_texture=PixelTextureConfig(target_faces=40_000, fit_steps=40),
@@ -90,6 +99,8 @@ DRAFT = Recipe(
         sparsity=Switch(0.1, 10, at=50),
         opaque=Switch(0.1, 10, at=50),
         metric_depth=Constant(300),
+        guidance_2d=Constant(0),
+        guidance_3d=Constant(0),
         preview_every=30,
     ),
     sculpt=SculptConfig(
@@ -97,19 +108,24 @@ DRAFT = Recipe(
         learning_rate=Ramp(5e-3, 1e-3, 30, 60),
         field=FieldConfig(EncodingConfig(levels=8, log2_table=15, growth=1.5), width=16),
         open_levels=Ramp(4, 8, 0, 40),
-        resolution=Constant(112),
+        resolution=Switch(96, 144, at=40),
         size=384,
         initial_resolution=128,
         distance_weight=1.0,
         consistency_weight=Constant(3000.0),
         laplacian_weight=Constant(10_000.0),
-        fairing=0.012,
+        reach=0.02,
+        fairing=0.02,
+        guidance_weight=0.0,
         preview_every=10,
     ),
     latent_texture=LatentTextureConfig(
         steps=100,
         render_size=512,
         points_per_step=8192,
+        image_weight=0.0,
+        novel_view_weight=0.0,
+        views=4,
         field=FieldConfig(EncodingConfig(levels=12, log2_table=16, growth=1.5), width=32),
         flank_points=32_768,
         preview_every=25,
@@ -121,3 +137,10 @@ DRAFT = Recipe(
 
 PRESETS = {"draft": DRAFT, "standard": STANDARD, "paper": PAPER}
 """By the names that `--preset` takes."""
+
+TEXTS = {
+    "draft": "A minute and a half on two CPU cores: enough to judge mask, pose and likeness.",
+    "standard": "Six minutes on two CPU cores, with all the detail that the photo gives.",
+    "paper": "The paper's numbers, for a CUDA GPU with the paper's priors.",
+}
+"""What each preset is for, in a sentence."""

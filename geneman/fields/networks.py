@@ -229,6 +229,7 @@ class SdfField(Field):
     """A signed distance, positive outside: a known one, and what is learnt to add to it."""
 
     grid: Float[Tensor, "x y z"]
+    reach: Float[Tensor, ""]
 
     def __init__(
         self,
@@ -236,6 +237,8 @@ class SdfField(Field):
         box: Box,
         generator: torch.Generator,
         grid: Float[Tensor, "x y z"],
+        *,
+        reach: float = 0.0,
     ) -> None:
         """Make a field that starts (nearly) as `grid` says.
 
@@ -244,8 +247,10 @@ class SdfField(Field):
             box: Where it lives; beyond it takes the values at the nearest face.
             generator: Source of the first weights.
             grid: The frozen first distance, at points that fill the box from face to face.
+            reach: The most that may be added to it, in scene units; 0 sets no bound.
         """
         super().__init__(config, box, generator)
+        self.register_buffer("reach", torch.tensor(reach))
         self.register_buffer("grid", grid)
         self.network = self._network(1, generator)
 
@@ -256,6 +261,9 @@ class SdfField(Field):
     def distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         """Give the signed distance in scene units."""
         learnt: Tensor = self.network(self.encoding(points))[:, 0]
+        if self.reach > 0:
+            # Small additions go through unchanged.
+            learnt = self.reach * torch.tanh(learnt / self.reach)
         return self.initial(points) + learnt
 
 

@@ -16,6 +16,7 @@ import torch
 import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from geneman.kernels.launch import launch
 from geneman.kernels.rasterise import Raster
@@ -48,15 +49,17 @@ def neighbours(faces: Int[Tensor, "f 3"]) -> Int[Tensor, "f 3"]:
     """
     if len(faces) == 0:
         return faces.new_zeros(0, 3, dtype=torch.int32)
-    ends = torch.stack([faces.roll(-1, 1), faces.roll(-2, 1)], dim=-1).reshape(-1, 2).long()
-    low, high = ends.amin(dim=1), ends.amax(dim=1)
+    # Whole columns: reductions over pairs and scatters by mask cost more than the sort.
+    start, end = faces[:, [1, 2, 0]].reshape(-1).long(), faces[:, [2, 0, 1]].reshape(-1).long()
+    low, high = torch.minimum(start, end), torch.maximum(start, end)
     key, corner = torch.sort(low * (int(high.max()) + 1) + high, stable=True)
     same = key[1:] == key[:-1]
-    alone = torch.nn.functional.pad(same, (1, 1))
-    pair = same & ~alone[:-2] & ~alone[2:]
-    first, second = corner[:-1][pair], corner[1:][pair]
-    across = torch.full_like(corner, -1)
-    across[first], across[second] = second, first
+    with_next, with_last = pad(same, (0, 1)), pad(same, (1, 0))
+    # Of three or more, the inner ones match both ways and the outer ones' partners do.
+    leads = with_next & ~with_last & ~pad(with_next[1:], (0, 1))
+    ends = pad(leads[:-1], (1, 0))
+    partner = torch.where(leads, corner.roll(-1), torch.where(ends, corner.roll(1), -1))
+    across = torch.empty_like(corner).scatter_(0, corner, partner)
     return across.to(torch.int32).reshape(-1, 3)
 
 

@@ -12,7 +12,7 @@ import importlib
 import itertools
 import os
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -75,16 +75,27 @@ def launch(
         future.result()
 
 
-def compile_kernels(device: torch.device) -> None:
+def compile_kernels(
+    device: torch.device, tell: Callable[[int, int], None] = lambda _done, _of: None
+) -> None:
     """Compile and load every kernel of this package, so that no later call waits for it.
 
     Warp keeps the result on disk: the second call, in any process, takes milliseconds.
+
+    Args:
+        device: Where they shall run.
+        tell: Called with how many modules are loaded, and of how many: before the first and after
+            each.
     """
     initialise()
     package = importlib.import_module(__package__)
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-    wp.load_module(package, device=str(device), recursive=True)
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    imported = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
+    modules = [m for m in imported if any(isinstance(v, wp.Kernel) for v in vars(m).values())]
+    tell(0, len(modules))
+    for done, module in enumerate(modules, 1):
+        wp.load_module(module, device=str(device))
+        tell(done, len(modules))
 
 
 def _to_warp(tensor: Tensor, declared: Any) -> Any:

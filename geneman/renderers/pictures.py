@@ -18,6 +18,8 @@ from geneman.renderers.shading import STUDIO, Look, Subject, fitted, photograph,
 FRONT, SIDE, BACK = 0.0, 90.0, 180.0
 FILL = 0.92
 """Share of a picture's side that the person fills."""
+STRIP_SAMPLES = 3
+"""Along each side of a pixel: dark clothes on bright paper show four steps of cover as stairs."""
 ANIMATIONS = (".webp", ".gif", ".mp4")
 
 Frame = NDArray[np.uint8]
@@ -47,7 +49,7 @@ def strip(
             orbit = replace(camera, azimuth_deg=azimuth)
             x = orbit.project(subject.textured.mesh.vertices)[:, 0]
             left, right = (round((float(edge) + 1) / 2 * size) for edge in (x.min(), x.max()))
-            picture = photograph(subject, orbit, size, look=look)
+            picture = photograph(subject, orbit, size, look=look, supersample=STRIP_SAMPLES)
             views.append(picture[:, max(left - margin, 0) : min(right + margin, size)])
         rows.append(torch.cat(views, dim=1))
     return _framed(torch.cat(rows, dim=0), margin)

@@ -1,27 +1,31 @@
 """Stage 3: give the frozen surface a field of colours (METHOD section 5).
 
 Steps alternate between the photo and the learned priors' opinion of random views. Without
-learned priors every step is one of the photo: the hidden side is then taught by what the shape
-prior believes of it, and the flanks, which neither side shows, by the smoothest colours between.
+judges every step is one of the photo: the hidden side is then taught by what the shape prior
+believes of it, and the flanks, which neither side shows, by the smoothest colours between; where
+a prior draws views of the very shape, both are taught by these as far as it is sure.
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import msgspec
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import max_pool2d, normalize
 
 from geneman.camera import Orbit
 from geneman.fields.atlas import decimate
 from geneman.fields.membrane import spread
 from geneman.fields.networks import ColourField, FieldConfig
 from geneman.mesh import Box, Mesh, face_normals, vertex_normals
-from geneman.priors.bundle import Guidance, Priors
+from geneman.priors.bundle import Guidance, Priors, ViewSampler
+from geneman.priors.drawn_views import ring
 from geneman.progress import ImagePreview, Report
+from geneman.renderers.gathering import Picture, gather
 from geneman.renderers.painting import colours_at
 from geneman.renderers.projection import Trust, project
 from geneman.renderers.textured import Look, look
@@ -37,6 +41,8 @@ PHOTO_TRUST = Trust(cosine=(0.0, 0.05), outline=(0.0, 1e-4))
 KNOWN_TRUST = Trust(cosine=(0.05, 0.3))
 """What counts as shown well enough to need nothing from its neighbours."""
 PREVIEW_SIZE = 320
+VIEW_SIZE = 256
+"""Pixels along a side of the shape's normals that are shown to a prior of views."""
 FLANK_FACES = 20_000
 """Enough for colours that change slowly."""
 PULL = 10.0
@@ -82,6 +88,11 @@ class LatentTextureConfig:
     learned priors (ours)."""
     flank_points: Annotated[int, msgspec.Meta(ge=1, le=4_194_304)] = 131_072
     """Surface points drawn for it, once."""
+    views: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    """Views of the shape that the prior of views colours, once, where no prior is asked (ours)."""
+    view_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.8
+    """How far colours of hidden side and flanks move to the coloured views', where the prior is
+    sure and a view faces them (ours)."""
     elevation_low: Annotated[float, msgspec.Meta(ge=-89, le=89)] = -10.0
     """Lowest camera, in degrees."""
     elevation_high: Annotated[float, msgspec.Meta(ge=-89, le=89)] = 45.0
@@ -95,6 +106,8 @@ class _Shown:
     """Surface points whose colour a picture tells; N of them."""
 
     points: Float[Tensor, "n 3"]
+    directions: Float[Tensor, "n 3"]
+    """Unit normals there."""
     colours: Float[Tensor, "n 3"]
     weights: Float[Tensor, "n"]
 
@@ -104,7 +117,12 @@ class _Shown:
             return self
         choice = torch.randint(len(self.points), (most,), generator=generator)
         choice = choice.to(self.points.device)
-        return _Shown(self.points[choice], self.colours[choice], self.weights[choice])
+        return _Shown(
+            self.points[choice],
+            self.directions[choice],
+            self.colours[choice],
+            self.weights[choice],
+        )
 
 
 def run(
@@ -170,15 +188,19 @@ class _Objective:
         self.mesh, self.field, self.config = mesh, field, config
         self.report, self.generator = report, generator
         self.guidance: dict[str, tuple[float, Guidance]] = {}
-        if priors.image is not None:
+        if priors.image is not None and config.image_weight > 0:
             self.guidance["image"] = (config.image_weight, priors.image.condition(view))
-        if priors.novel_view is not None:
+        if priors.novel_view is not None and config.novel_view_weight > 0:
             weight = config.novel_view_weight
             self.guidance["novel_view"] = (weight, priors.novel_view.condition(view))
         self.photo = _shown(view, mesh, config.render_size, far_side=False)
         if not self.guidance:
             self.hidden = _shown(view, mesh, config.render_size, far_side=True)
             self.flanks = _flanks(view, mesh, config.flank_points, generator)
+            if priors.views is not None and config.views:
+                pictures = _coloured(mesh, priors.views.condition(view), config.views, generator)
+                self.hidden = _believing(self.hidden, mesh, pictures, config.view_share)
+                self.flanks = _believing(self.flanks, mesh, pictures, config.view_share)
         previewed = (view.camera, Orbit(azimuth_deg=90.0), Orbit(azimuth_deg=180.0))
         self.previewed = [look(mesh, orbit, PREVIEW_SIZE) for orbit in previewed]
 
@@ -246,7 +268,7 @@ def _shown(view: ReferenceView, mesh: Mesh, size: int, *, far_side: bool) -> _Sh
     found = project(view, mesh, seen.points, seen.directions, trust=PHOTO_TRUST, far_side=far_side)
     weights = found.confidence * _eroded(view, size).flatten()[seen.pixels]
     kept = weights > 0
-    return _Shown(seen.points[kept], found.colour[kept], weights[kept])
+    return _Shown(seen.points[kept], seen.directions[kept], found.colour[kept], weights[kept])
 
 
 def _eroded(view: ReferenceView, size: int) -> Float[Tensor, "s s"]:
@@ -282,6 +304,38 @@ def _flanks(view: ReferenceView, mesh: Mesh, count: int, generator: torch.Genera
     share = -torch.rand(count, 3, generator=generator).clamp_min(1e-9).log().to(filled)
     share = (share / share.sum(dim=1, keepdim=True))[:, :, None]
     points = (share * coarse.vertices[corners[triangle]]).sum(dim=1)
+    directions = normalize((share * normals[corners[triangle]]).sum(dim=1), dim=1)
     return _Shown(
-        points, (share * filled[corners[triangle]]).sum(dim=1), torch.ones_like(place).to(points)
+        points,
+        directions,
+        (share * filled[corners[triangle]]).sum(dim=1),
+        torch.ones_like(place).to(points),
     )
+
+
+def _coloured(
+    mesh: Mesh, sampler: ViewSampler, count: int, generator: torch.Generator
+) -> list[Picture]:
+    """Let a prior colour the shape from all around; its own normals and masks are kept."""
+    orbits = ring(count)
+    seen = [look(mesh, orbit, VIEW_SIZE) for orbit in orbits]
+    covered = [each.picture(torch.ones_like(each.points[:, :1]), background=0.0) for each in seen]
+    views = sampler(
+        orbits,
+        generator=generator,
+        normals=torch.stack([each.normals for each in seen]),
+        masks=torch.cat(covered, dim=2).permute(2, 0, 1),
+    )
+    mask = views.mask.to(mesh.vertices)
+    # The views stand before white; what is learnt from is the person's own colour.
+    white = (1 - mask)[..., None]
+    colour = ((views.colour.to(mask) - white) / (1 - white).clamp_min(0.05)).clamp(0, 1)
+    sure = views.colour_confidence.to(mask)
+    return [Picture(*each) for each in zip(orbits, colour, mask, sure, strict=True)]
+
+
+def _believing(shown: _Shown, mesh: Mesh, pictures: Sequence[Picture], share: float) -> _Shown:
+    """Move colours to those of the pictures that face the points."""
+    found = gather(pictures, mesh, shown.points, shown.directions)
+    sure = (share * found.confidence)[:, None]
+    return replace(shown, colours=shown.colours + sure * (found.colour - shown.colours))

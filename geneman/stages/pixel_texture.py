@@ -20,7 +20,7 @@ from geneman.camera import Orbit
 from geneman.fields.atlas import UvMap, decimate, unwrap
 from geneman.fields.networks import ColourField
 from geneman.kernels.texture import read_texture
-from geneman.mesh import Mesh, TexturedMesh
+from geneman.mesh import Mesh, TexturedMesh, UnwrappedMesh
 from geneman.priors.bundle import Editor, Priors
 from geneman.progress import ImagePreview, Report
 from geneman.renderers.painting import paint
@@ -231,7 +231,8 @@ def run(  # noqa: PLR0913 (the contract of every stage)
 
     Args:
         view: The photo.
-        mesh: The sculpted surface, closed and outward.
+        mesh: The sculpted surface, closed and outward; one that is unwrapped already is neither
+            decimated nor unwrapped again.
         colour: The coarse texture; it is not changed.
         priors: `editor` and `perceptual` are used where they are present.
         config: Numbers.
@@ -240,7 +241,7 @@ def run(  # noqa: PLR0913 (the contract of every stage)
         checkpoints: Where the state is kept.
         device: Where to compute; view, mesh and colour lie there.
     """
-    small = decimate(mesh, config.target_faces)
+    small = mesh if isinstance(mesh, UnwrappedMesh) else decimate(mesh, config.target_faces)
     photo = _photo(view, small, config.reference_size)
     previews = [look(small, orbit, PREVIEW_SIZE) for orbit in (view.camera, Orbit(180.0))]
 
@@ -260,14 +261,18 @@ def run(  # noqa: PLR0913 (the contract of every stage)
         # What is left is exact and quick, so it starts again if it is interrupted.
         edits, checkpoints = None, NoCheckpoints()
     size = config.texture_size
-    atlas = unwrap(small, size=size, gutter=config.gutter)
+    if isinstance(mesh, UnwrappedMesh):
+        atlas = UvMap(mesh.uv, mesh.uv_faces, 0)
+    else:
+        atlas = unwrap(small, size=size, gutter=config.gutter)
     texels = lay_out(small, atlas, size)
     painted = paint(view, small, texels, colour.colour, trust=Trust(), reach=config.reach)
     inside = texels.inside()
     texture = Texture(fill_gaps(texels.image(painted), inside), inside, atlas).to(device)
     _refine_texture(texture, photo, edits, config, preview, report, checkpoints, generator)
     albedo = fill_gaps(texture.texels.detach().clamp(0, 1), inside)
-    return TexturedMesh(small, atlas.uv, atlas.faces, albedo)
+    bare = Mesh(small.vertices, small.faces)
+    return TexturedMesh(bare, atlas.uv, atlas.faces, albedo)
 
 
 Preview = Callable[[int, Colours], None]

@@ -3,7 +3,8 @@
 The NeRF's surface becomes a signed distance, frozen; a hash grid learns what to add to it, on a
 band of tetrahedra along the surface, so that the extracted mesh looks like the given normals and
 fills the mask. Steps alternate between the photo's view and guidance: learned priors judge the
-mesh from drawn cameras; without them the far side is held to the hidden side of the photo.
+mesh from drawn cameras; without judges the far side is held to the hidden side of the photo, and
+in turn the mesh to views that a prior has drawn.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from geneman.fields.signed_distance import carved, distance_grid, surface_of
 from geneman.fields.tetrahedra import Lattice, band_along, evaluate
 from geneman.mesh import Mesh
 from geneman.priors.bundle import Guidance, Priors
+from geneman.priors.drawn_views import DrawnViews
 from geneman.progress import MeshPreview, Report
 from geneman.renderers.raster import Rasterised, Surface, render, surface
 from geneman.renderers.smoothness import normal_consistency, uniform_laplacian
@@ -74,12 +76,21 @@ class SculptConfig:
     """Mean of 1 - cos to the hidden side's normals, where no prior guides. Ours."""
     distance_weight: Weight = 1500.0
     """Squared deviation from the first distance (scene units), summed over 100 000 points."""
+    reach: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Scene units that the distance may move from the first one at most; 0 sets no bound. Ours:
+    before an arm, where depth jumps, sheets else fold over the body."""
     consistency_weight: Schedule = Switch(before=0.0, after=1000.0, at=2000)
     """Mean of 1 - cos between neighbouring normals."""
     laplacian_weight: Schedule = Switch(before=0.0, after=5000.0, at=2000)
     """Mean distance of vertices from their neighbours' mean, in scene units."""
     guidance_weight: Weight = 1.0
-    """Of each learned prior."""
+    """Of each learned judge; 0: none is asked."""
+    views: Annotated[int, Meta(ge=0, le=64)] = 0
+    """Ours: views drawn once by the prior of views, and learnt from where no judge is asked."""
+    view_weight: Weight = 1500.0
+    """Ours: mean of 1 - cos to the normals of drawn views, by their confidence."""
+    view_mask_weight: Weight = 0.2
+    """Ours: squared error of the mask in drawn views, summed over 512 x 512 pixels."""
     normal_noise: Schedule = Switch(before=0.80, after=0.21, at=2000)
     """Highest diffusion time drawn for normals; the lowest is 0.02."""
     depth_noise: Schedule = Switch(before=0.81, after=0.11, at=2000)
@@ -127,7 +138,8 @@ def run(
         DivergedError: A loss is not finite.
     """
     box = view.bounds()
-    learnt = SdfField(config.field, box, generator, _first_distance(field, view, config))
+    first_distance = _first_distance(field, view, config)
+    learnt = SdfField(config.field, box, generator, first_distance, reach=config.reach)
     shape = Shape(learnt.to(device))
     optimiser = torch.optim.AdamW(learnt.parameters(), betas=BETAS, eps=EPSILON)
     reference = _Reference.of(view, config.size, device)
@@ -160,7 +172,7 @@ def run(
         steps=config.steps,
         report=report,
         checkpoints=checkpoints,
-        parts={"field": learnt, "shape": shape},
+        parts={"field": learnt, "shape": shape, "views": guide.views},
         generator=generator,
     )
     last = max(config.steps - 1, 0)
@@ -240,6 +252,7 @@ class _Guide:
     centres: Mapping[Part, Point]
     config: SculptConfig
     generator: torch.Generator
+    views: DrawnViews
 
     @staticmethod
     def of(
@@ -252,14 +265,18 @@ class _Guide:
         """Condition the priors on the photo, and find the parts on the first surface."""
         view = reference.view
         named = {"normal": priors.normal, "depth": priors.depth}
-        judges = {name: prior.condition(view) for name, prior in named.items() if prior}
+        asked = config.guidance_weight > 0
+        judges = {name: prior.condition(view) for name, prior in named.items() if prior and asked}
         with torch.no_grad():
             centres = part_centres(view.landmarks, render(first, view.camera, config.size))
-        return _Guide(reference, judges, centres, config, generator)
+        views = DrawnViews.around(view, priors, config.views, generator)
+        return _Guide(reference, judges, centres, config, generator, views)
 
     def losses(self, seen: Surface, step: int) -> Losses:
         """Judge the mesh from a drawn camera, or hold it to the hidden side without judges."""
         if not self.judges:
+            if self.views and step // self.config.reference_every % 2 == 1:
+                return self._drawn_losses(seen)
             return self.reference.hidden_losses(seen, self.config)
         _, orbit = draw_camera(self.centres, self.generator)
         drawn = render(seen, orbit, self.config.size)
@@ -274,6 +291,22 @@ class _Guide:
             loss = judge(picture[None], [orbit], noise=bounds, generator=self.generator)
             losses[f"{name}_guidance"] = self.config.guidance_weight * loss
         return losses
+
+    def _drawn_losses(self, seen: Surface) -> Losses:
+        """Compare the mesh with a view that a prior has drawn, as far as it is sure."""
+        views, config = self.views(), self.config
+        index = int(torch.randint(len(views.orbits), (), generator=self.generator))
+        sure, mask = views.normal_confidence[index], views.mask[index]
+        drawn = render(seen, views.orbits[index], len(mask))
+        both = (mask > 0.5) & (drawn.raster.triangle >= 0)  # noqa: PLR2004 (half a pixel)
+        cosine = (drawn.normal * views.normal[index]).sum(dim=-1)
+        weight = sure * both
+        turned = ((1 - cosine) * weight).sum() / both.sum().clamp(min=1)
+        outline = (sure * (drawn.mask - mask).square()).mean()
+        return {
+            "view_normal": config.view_weight * turned,
+            "view_mask": config.view_mask_weight * MASK_PIXELS * outline,
+        }
 
 
 def _normal_picture(

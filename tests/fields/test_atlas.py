@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geneman.camera import REFERENCE
-from geneman.fields.atlas import decimate, unwrap
+from geneman.fields.atlas import decimate, unpinched, unwrap
 from geneman.kernels.rasterise import rasterise
 from geneman.mesh import Mesh
 from geneman.topology import topology
@@ -110,3 +110,28 @@ def test_a_tetrahedron_can_be_unwrapped():
     mesh = Mesh(corners, torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]]))
     atlas = unwrap(mesh, size=64, gutter=2)
     assert atlas.faces.shape == (4, 3)
+
+
+TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_a_surface_that_touches_itself_is_parted(shared):
+    """Two tetrahedra that share a corner, and two that share an edge."""
+    one = torch.tensor([[0.0, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    other = one * torch.tensor([-1.0, -1.0, 1.0]) * (3 - shared)
+    numbers = torch.cat([torch.arange(shared), torch.arange(4, 8 - shared)])
+    both = Mesh(torch.cat([one, other[shared:]]), torch.cat([TETRAHEDRON, numbers[TETRAHEDRON]]))
+    if topology(Mesh(one, TETRAHEDRON)).volume < 0:
+        both = Mesh(both.vertices, both.faces.flip(-1))
+    assert topology(both).odd_edges == shared - 1
+    parted = unpinched(both)
+    found = topology(parted)
+    assert found.watertight
+    assert found.components == 2
+    assert len(parted.vertices.unique(dim=0)) == len(parted.vertices) == 8
+
+
+def test_a_surface_that_touches_itself_nowhere_stays():
+    figure = figure_mesh(32)
+    assert unpinched(figure) is figure

@@ -37,7 +37,7 @@ def make(kind):
         case "radiance with a grid":
             return RadianceField(RADIANCE, BOX, seeded(), grid)
         case "sdf":
-            return SdfField(SMALL, BOX, seeded(), grid)
+            return SdfField(SMALL, BOX, seeded(), grid, reach=0.02)
         case _:
             return ColourField(SMALL, BOX, seeded())
 
@@ -140,3 +140,18 @@ def test_closed_levels_do_not_move_the_field():
     with torch.no_grad():
         field.encoding.table[field.encoding.levels.offsets[2] :].normal_()
     assert torch.equal(field.colour(points), before)
+
+
+def test_a_distance_moves_no_farther_than_its_reach_and_small_moves_go_through():
+    grid = torch.zeros(4, 3, 5)
+    free, bound = (SdfField(SMALL, BOX, seeded(), grid, reach=reach) for reach in (0.0, 0.02))
+    points = points_in_the_box()
+    for scale, most in ((1e-2, 2e-3), (10.0, 0.02)):
+        for field in (free, bound):
+            with torch.no_grad():
+                field.encoding.table.normal_(generator=seeded(2)).mul_(scale)
+        moved, held = free.distance(points), bound.distance(points)
+        assert held.abs().max() <= 0.02
+        small = moved.abs() < most
+        assert torch.allclose(held[small], moved[small], rtol=0.3)
+    assert moved.abs().max() > 0.02

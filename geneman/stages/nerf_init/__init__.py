@@ -1,34 +1,37 @@
 """Stage 1: a radiance field that looks like the photo (paper section 3.2; METHOD sections 2, 3).
 
 Reference steps compare the field with the photo; guidance steps ask the priors about other
-views. Without learned priors, guidance steps compare the field's far side with what the
-reference view believes about it, and keep the rest of space empty.
+views. Without judges, guidance steps compare the field's far side with what the reference view
+believes about it, keep the rest of space empty, and in turn look at views that a prior has drawn.
 """
 
+import functools
 import math
-from dataclasses import dataclass, field
-from typing import Annotated
 
 import torch
 from jaxtyping import Float
-from msgspec import Meta
 from torch import Tensor
 
 from geneman.camera import Orbit, Rays, pixel_grid
-from geneman.fields.networks import RadianceConfig, RadianceField
+from geneman.fields.networks import RadianceField
 from geneman.priors.bundle import Guidance, Priors
+from geneman.priors.drawn_views import DrawnViews
 from geneman.progress import ImagePreview, Report
 from geneman.renderers.occupancy import OccupancyGrid
 from geneman.renderers.volume import Rendering, Sampling, render
-from geneman.schedule import Constant, Ramp, Schedule, Switch
+from geneman.schedule import Constant, Schedule
+from geneman.stages.nerf_init.config import NerfInitConfig as NerfInitConfig
+from geneman.stages.nerf_init.drawn import DrawnTargets
 from geneman.stages.nerf_init.targets import Side, Targets, shape_grid
 from geneman.stages.nerf_init.terms import (
     aligned_error,
     axial,
     decorrelation,
     half_transparent,
+    mean_inside,
     metric_error,
     normal_error,
+    normal_errors,
     orientation,
     roughness,
     sparsity,
@@ -38,86 +41,6 @@ from geneman.training.loop import Losses, minimise
 from geneman.view import ReferenceView
 
 STAGE = "nerf_init"
-
-
-@dataclass(frozen=True)
-class NerfInitConfig:
-    """Paper and released-code values; those marked "ours" have no counterpart there."""
-
-    steps: Annotated[int, Meta(ge=1, le=100_000)] = 5000
-    """Gradient steps."""
-    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.01
-    """Adam's, for everything."""
-    field: RadianceConfig = field(default_factory=RadianceConfig)
-    """Size of the field."""
-    resolution: Schedule = Switch(128, 384, at=3000)
-    """Side of the rendered images in pixels."""
-    open_levels: Schedule = Ramp(8, 16, 2000, 6000)
-    """How many levels of the hash grid take part, rounded down."""
-    rays_per_step: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    """Ours: random pixels a step, in squares of 2 x 2 near the person; 0 renders whole images."""
-    start_from_surfaces: bool = False
-    """Ours: start with the density of the view's two surfaces instead of Magic3D's blob."""
-    ray_step: Annotated[float, Meta(gt=1e-4, lt=0.5)] = math.sqrt(3) * 2 / 512
-    """Length of a sample in scene units: 512 along the diagonal of [-1, 1]^3."""
-    occupancy_resolution: Annotated[int, Meta(ge=4, le=256)] = 32
-    """Cells along each side of the box."""
-    occupancy_threshold: Annotated[float, Meta(ge=0, lt=1)] = 0.01
-    """Share of the light that a sample must stop to count."""
-    occupancy_every: Annotated[int, Meta(ge=1)] = 16
-    """Steps between two looks at the occupancy grid."""
-    reference_every: Annotated[int, Meta(ge=1)] = 4
-    """One reference step in so many; the others are guidance steps."""
-    elevation: tuple[float, float] = (-10.0, 45.0)
-    """Of random cameras, in degrees."""
-    progressive_until: Annotated[int, Meta(ge=0)] = 200
-    """Steps over which the cameras' range opens from the reference pose to the whole."""
-    background: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    """Grey level: white."""
-
-    rgb: Schedule = Constant(1000)
-    """Mean squared error of the colour over the background."""
-    mask: Schedule = Constant(0.05)
-    """Squared error of the opacity, summed over the image's pixels."""
-    depth: Schedule = Constant(10)
-    """Mean squared error after the target's scale and shift are fitted."""
-    pearson: Schedule = Constant(0)
-    """One minus the correlation of the depths (the paper's text)."""
-    normal: Schedule = Constant(0)
-    """Mean squared error of the visible normals (the paper's text)."""
-    normal_smoothness: Schedule = Constant(5)
-    """Mean squared difference of the normals of neighbouring pixels."""
-    normal_smoothness_3d: Schedule = Switch(5, 2, at=4000)
-    """Mean difference of normals at points 0.01 scene units apart."""
-    orientation: Schedule = Switch(1, 10, at=2000)
-    """Keeps visible normals from facing away."""
-    sparsity: Schedule = Switch(0.1, 10, at=2000)
-    """Keeps guidance views from filling up."""
-    opaque: Schedule = Switch(0.1, 10, at=2000)
-    """Keeps pixels from staying half transparent."""
-    guidance_2d: Schedule = Constant(0.1)
-    """Weight of the image prior."""
-    guidance_3d: Schedule = Constant(0.3)
-    """Weight of the novel-view prior."""
-    noise_low: Schedule = Ramp(0.7, 0.2, 0, 200)
-    """Lowest diffusion time, as a share of the priors' training range."""
-    noise_high: Schedule = Ramp(0.85, 0.5, 0, 200)
-    """Highest diffusion time."""
-
-    metric_depth: Schedule = Constant(1000)
-    """Ours, without learned priors: squared depth error in scene units, on both sides."""
-    hidden_colour: Schedule = Constant(1000)
-    """Ours: squared colour error of the far side."""
-    hidden_normal: Schedule = Constant(1)
-    """Ours: squared normal error of the far side."""
-    hull: Schedule = Constant(10)
-    """Ours: mean opacity of random points outside the mask's visual hull."""
-    symmetry: Schedule = Constant(1)
-    """Ours: squared difference of the opacities of mirrored points, if the mask is mirrored."""
-    preview_every: Annotated[int, Meta(ge=1)] = 50
-    """Steps between two pictures."""
-    preview_size: Annotated[int, Meta(ge=16, le=1024)] = 128
-    """Pixels along a side of a picture."""
 
 
 def run(
@@ -165,7 +88,7 @@ def run(
         steps=config.steps,
         report=report,
         checkpoints=checkpoints,
-        parts={"field": volume, "occupancy": occupancy},
+        parts={"field": volume, "occupancy": occupancy, "views": work.views},
         generator=generator,
     )
     return volume.requires_grad_(False)
@@ -191,8 +114,16 @@ class _NerfInit:
         self.sampling = Sampling(config.ray_step, least_alpha=config.occupancy_threshold)
         named = ((priors.image, config.guidance_2d), (priors.novel_view, config.guidance_3d))
         self.guidance: list[tuple[Guidance, Schedule]] = [
-            (prior.condition(view), weight) for prior, weight in named if prior is not None
+            (prior.condition(view), weight)
+            for prior, weight in named
+            if prior is not None and weight != Constant(0)
         ]
+        self.views = DrawnViews.around(view, priors, config.views, generator)
+
+    @functools.cached_property
+    def drawn(self) -> DrawnTargets:
+        """The drawn views as targets."""
+        return DrawnTargets(self.views(), self.device)
 
     def losses(self, step: int) -> Losses:
         """Give the weighted terms of a step."""
@@ -210,6 +141,8 @@ class _NerfInit:
             terms = self._reference(step)
         elif self.guidance:
             terms = self._ask_priors(step)
+        elif self.views and step // config.reference_every % config.view_every == 0:
+            terms = self._drawn_view(step)
         else:
             terms = self._hidden_side(step)
         return terms
@@ -266,6 +199,26 @@ class _NerfInit:
             "symmetry": config.symmetry(step) * self.targets.mirrored * self._asymmetry(),
             "sparsity": config.sparsity(step) * sparsity(seen),
             **self._regularise(step, seen, rays, side.patch),
+        }
+        return _in_force(terms)
+
+    def _drawn_view(self, step: int) -> Losses:
+        """Compare the field with a view that a prior has drawn, as far as it is sure."""
+        config = self.config
+        index = int(self._random() * len(self.views.orbits))
+        count = config.rays_per_step // 4
+        drawn = self.drawn.pick(index, self._random(count) if count else None)
+        side = drawn.side
+        seen = self._render(drawn.rays)
+        error = (seen.over(config.background) - side.over(config.background)).square().mean(dim=1)
+        outline = (seen.opacity - side.mask).square() * drawn.normal_confidence
+        turned = normal_errors(seen, side) * drawn.normal_confidence
+        terms = {
+            "view_colour": config.view_colour(step) * (error * drawn.colour_confidence).mean(),
+            "view_mask": config.view_mask(step) * side.pixels * outline.mean(),
+            "view_normal": config.view_normal(step) * mean_inside(turned, side),
+            "hull": config.hull(step) * self._outside_hull(),
+            **self._regularise(step, seen, drawn.rays, side.patch),
         }
         return _in_force(terms)
 

@@ -45,10 +45,15 @@ def metric_error(depth: Tensor, side: Side) -> Tensor:
     return mean_inside((depth - side.depth).square(), side)
 
 
+def normal_errors(seen: Rendering, side: Side) -> Tensor:
+    """Squared error of each pixel's unit normal."""
+    normal = functional.normalize(seen.normal, dim=-1, eps=1e-3)
+    return (normal - side.normal).square().sum(dim=-1)
+
+
 def normal_error(seen: Rendering, side: Side) -> Tensor:
     """Mean squared error of the unit normals."""
-    normal = functional.normalize(seen.normal, dim=-1, eps=1e-3)
-    return mean_inside((normal - side.normal).square().sum(dim=-1), side)
+    return mean_inside(normal_errors(seen, side), side)
 
 
 def sparsity(seen: Rendering) -> Tensor:
