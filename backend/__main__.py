@@ -4,6 +4,7 @@
 import argparse
 import ipaddress
 import logging
+import math
 import os
 import signal
 import sqlite3
@@ -19,15 +20,18 @@ import filelock
 import platformdirs
 import psutil
 
+from backend.cluster import Share, ray_posts
 from backend.desk import Desk
 from backend.exits import Exit, StartError
 from backend.jobs import Entry, JobTable
 from backend.keys import AuthorisedKeys, Connection, authorise, key_pair, write_connection
 from backend.records import log_to_stderr
-from backend.server import Address, Server, Waker
+from backend.server import Server
+from backend.sockets import Address, Waker
 from backend.store import Store
 from backend.streaming import Board
 from backend.supervisor import Patience, Supervisor
+from backend.workers import Post, local_posts
 from blender_addon.protocol import ENDED
 
 log = logging.getLogger("backend")
@@ -45,17 +49,27 @@ def default_store() -> Path:
 def options() -> argparse.ArgumentParser:
     """Give the command line."""
     parser = argparse.ArgumentParser(prog="geneman serve", description=__doc__)
-    patience = Patience()
+    patience, share = Patience(), Share()
     add = parser.add_argument
     add("--store", type=Path, default=default_store(), help="folder of jobs and keys")
     add("--connection-file", type=Path, help="where to say how to connect (STORE/connection.json)")
     add("--bind", default="127.0.0.1", help="address to listen on; others need authorised keys")
     add("--port", type=int, default=0, help="first of three ports; 0: the system chooses")
-    add("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    add(
+        "--device",
+        action="append",
+        help="auto, cpu, cuda or cuda:1; given several times, one worker each",
+    )
+    add("--executor", default="local", choices=("local", "ray"), help="where jobs run")
+    add("--ray-address", help="of the cluster to join; without it one is started on this machine")
+    add("--ray-gpus", type=float, default=share.gpus, help="of a job on the cluster; 0: on CPUs")
+    add("--ray-cpus", type=float, default=share.cpus, help="of a job on the cluster")
+    add("--workers", type=int, help="on the cluster at a time; default: as many as it has room for")
     add("--authorize", metavar="KEY", help="let the holder of this public key in, and end")
     add("--name", default="", help="whose key it is")
     add("--parent-pid", type=int, help="stop when this process is gone")
     add("--keep-days", type=float, help="remove jobs that ended so long ago; default: keep all")
+    add("--keep-gb", type=float, help="remove the oldest ended jobs beyond so much; default: none")
     add("--idle-seconds", type=float, default=patience.idle, help="then free the device")
     add("--hang-seconds", type=float, default=patience.hang, help="without a step: start again")
     add("--silence-seconds", type=float, default=patience.silence, help="without a sign of life")
@@ -93,8 +107,7 @@ def _serve(wanted: argparse.Namespace, stack: ExitStack) -> int:
         table=table,
         store=store,
         board=board,
-        program=wanted.program,
-        device=wanted.device,
+        posts=_posts(wanted, waker.wake),
         woken=waker.wake,
         patience=Patience(
             restarts=wanted.restarts,
@@ -126,9 +139,21 @@ def _serve(wanted: argparse.Namespace, stack: ExitStack) -> int:
     write_connection(file, connection)
     stack.callback(file.unlink, missing_ok=True)
     log.info("serving", extra={"facts": {"ports": server.ports, "session": server.session}})
-    server.run(_asked_to_stop(waker.wake), _parent_watch(wanted.parent_pid), _policy(desk, wanted))
+    stop, parent = _asked_to_stop(waker.wake), _parent_watch(wanted.parent_pid)
+    try:
+        server.run(stop, parent, _policy(desk, wanted))
+    except sqlite3.OperationalError as error:
+        # What was not written has not happened: the next start finds the jobs as they stood.
+        raise _unusable(wanted.store / "jobs.sqlite", error) from error
     log.info("stopped")
     return Exit.STOPPED
+
+
+def _posts(wanted: argparse.Namespace, woken: Callable[[], None]) -> list[Post]:
+    if wanted.executor == "local":
+        return local_posts(wanted.program, wanted.device or ["auto"], woken)
+    share = Share(wanted.ray_gpus, wanted.ray_cpus, wanted.workers)
+    return ray_posts(wanted.program, share, wanted.ray_address, woken)
 
 
 def _locked_store(path: Path, stack: ExitStack) -> Store:
@@ -238,13 +263,24 @@ def _policy(desk: Desk, wanted: argparse.Namespace) -> Callable[[], list[Entry]]
     """Give what is to be removed now, after having taken it off the table."""
 
     def due() -> list[Entry]:
-        if wanted.keep_days is None:
-            return []
-        before = time.time() - wanted.keep_days * DAY_SECONDS
-        old = [e for e in desk.table.all() if e.state in ENDED and e.changed < before]
-        for entry in old:
-            desk.forget(entry, f"it ended more than {wanted.keep_days:g} days ago (--keep-days)")
-        return old
+        desk.table.take_ballast()
+        before = time.time() - (wanted.keep_days or 0) * DAY_SECONDS
+        room = math.inf if wanted.keep_gb is None else wanted.keep_gb * 1e9
+        gone = []
+        newest_first = sorted(desk.table.all(), key=lambda entry: -entry.changed)
+        for entry in newest_first:
+            room -= entry.bytes
+            if entry.state not in ENDED:
+                continue
+            if wanted.keep_days is not None and entry.changed < before:
+                reason = f"it ended more than {wanted.keep_days:g} days ago (--keep-days)"
+            elif room < 0:
+                reason = f"newer jobs fill the {wanted.keep_gb:g} GB that are kept (--keep-gb)"
+            else:
+                continue
+            desk.forget(entry, reason)
+            gone.append(entry)
+        return gone
 
     return due
 

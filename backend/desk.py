@@ -6,18 +6,21 @@ the file threads and what to do with its outcome, back on the server's own threa
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import psutil
 
-from backend.jobs import Entry, IllegalMoveError, JobTable, Spec, rerun_spec
+from backend.jobs import Entry, IllegalMoveError, JobTable
 from backend.limits import Allowance, Limits
-from backend.store import RefusedError, Store, edit_arrays, map_file, photo_file
+from backend.refusals import RefusedError
+from backend.rules import check_edited, check_start, known_recipe
+from backend.specs import first_spec, next_spec
+from backend.store import Store
 from backend.streaming import Board
 from backend.supervisor import Supervisor
+from backend.uploads import Files, Upload, add_edits, add_maps, add_photo
 from blender_addon.frames import Buffer, Message, Packer, can_compress
 from blender_addon.protocol import (
     Cancel,
@@ -50,7 +53,6 @@ from blender_addon.protocol import (
 log = logging.getLogger("backend")
 
 Answer = tuple[Reply, list[Buffer]]
-Files = Mapping[str, memoryview | np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,10 @@ class Desk:
         values: dict[str, float] = {f"jobs.{s}": n for s, n in self.table.counts().items()}
         for stage, (count, total) in self.supervisor.stage_seconds.items():
             values |= {f"stage.{stage}.seconds": total / count, f"stage.{stage}.count": count}
-        worker = self.supervisor.worker
-        if worker is not None and worker.process.poll() is None:
-            values["worker.memory_bytes"] = psutil.Process(worker.process.pid).memory_info().rss
+        values["queue.length"] = len(self.table.waiting())
+        workers = self.supervisor.workers
+        values["workers"] = len(workers)
+        values["workers.memory_bytes"] = sum(worker.memory_bytes() for worker in workers)
         values["server.memory_bytes"] = psutil.Process().memory_info().rss
         values["server.answered"] = self.answered
         values["board.bytes"] = self.board.nbytes
@@ -159,35 +162,34 @@ class Desk:
     # ---- one method a request ---------------------------------------------------------------
 
     def _submit(self, message: Message[Request], wanted: Submit, owner: str) -> Answer | Later:
-        known = self.table.get(wanted.job)
-        if known is not None:
+        if self.table.get(wanted.job) is not None:
             return self._job_is(self._mine(wanted.job, owner).id)
         self._check_room(message, wanted.job, owner)
-        self._check_settings(wanted.preset, wanted.recipe, (wanted.until,))
-        name, photo = photo_file(message, wanted.photo)
-        files: dict[str, memoryview | np.ndarray[Any, Any]] = {name: photo}
-        maps: dict[str, str] = {}
-        for kind, header in wanted.maps.items():
-            maps[kind], content = map_file(message, kind, header)
-            files[maps[kind]] = content
-        spec = Spec(
-            photo=name,
-            maps=maps,
-            prompt=wanted.prompt,
-            preset=wanted.preset,
-            recipe=wanted.recipe,
-            seed=wanted.seed,
-            until=wanted.until,
+        known = self.supervisor.welcome
+        stages = (wanted.start, wanted.until)
+        recipe = known_recipe(known, wanted.preset, wanted.recipe, stages)
+        upload = Upload()
+        add_photo(upload, message, wanted.photo)
+        add_maps(upload, message, wanted.maps)
+        add_edits(upload, message, wanted.edits, wanted.start)
+        check_start(known, wanted.start, upload)
+        spec = first_spec(
+            wanted,
+            photo=upload.photo,
+            maps=upload.maps,
+            recipe=recipe,
+            handmade=upload.handmade,
         )
 
         def enter(_: None) -> Answer:
             request = message.envelope.id
             self.table.add(wanted.job, owner=owner, label=wanted.label, spec=spec, request=request)
-            log.info("job submitted", extra={"facts": {"job": wanted.job, "bytes": len(photo)}})
+            size = sum(file.nbytes for file in upload.files.values())
+            log.info("job submitted", extra={"facts": {"job": wanted.job, "bytes": size}})
             self.supervisor.announce(wanted.job)
             return self._job_is(wanted.job)
 
-        return self._writing(wanted.job, files, enter, anew=True)
+        return self._writing(wanted.job, upload.files, enter, anew=True)
 
     def _rerun(self, message: Message[Request], wanted: Rerun, owner: str) -> Answer | Later:
         entry = self._mine(wanted.job, owner)
@@ -195,19 +197,22 @@ class Desk:
             return self._job_is(entry.id)
         self._must_have_ended(entry)
         self._check_room(message, entry.id, owner)
-        self._check_settings(wanted.preset, wanted.recipe, (wanted.start, wanted.until))
-        arrays = edit_arrays(message, wanted.edits)
-        files: dict[str, np.ndarray[Any, Any]] = {}
-        for name, values in arrays.items():
-            files[f"{name}.npy"] = values != 0 if name == "mask" else values
-        spec = rerun_spec(entry.spec, wanted)
+        known = self.supervisor.welcome
+        stages = (wanted.start, wanted.until, *wanted.discard)
+        recipe = known_recipe(known, wanted.preset, wanted.recipe, stages)
+        upload = Upload()
+        add_edits(upload, message, wanted.edits, wanted.start)
+        check_edited(known, entry, wanted, upload)
+        spec = next_spec(
+            entry.spec, wanted, maps=upload.maps, recipe=recipe, handmade=upload.handmade
+        )
 
         def enter(_: None) -> Answer:
             self._legally(lambda: self.table.again(entry.id, spec, message.envelope.id))
             self.supervisor.announce(entry.id)
             return self._job_is(entry.id)
 
-        return self._writing(entry.id, files, enter, anew=False)
+        return self._writing(entry.id, upload.files, enter, anew=False)
 
     def _writing(
         self, job: str, files: Files, then: Callable[[None], Answer], *, anew: bool
@@ -288,7 +293,8 @@ class Desk:
         described = self.table.describe(job)
         if described is None:
             raise _unknown(job)
-        return JobIs(described), []
+        entry = self.table.get(job)
+        return JobIs(described, entry.spec.wish if entry else None), []
 
     # ---- rules ------------------------------------------------------------------------------
 
@@ -332,30 +338,6 @@ class Desk:
             raise RefusedError(
                 Kind.STATE, "a job is sent once at a time", value="it again", remedy="wait"
             )
-
-    def _check_settings(
-        self, preset: str | None, recipe: Mapping[str, Mapping[str, Any]], stages: tuple[Any, ...]
-    ) -> None:
-        """Refuse names that do not exist; the worker checks values when it begins."""
-        known = self.supervisor.welcome
-        if known is None:
-            return
-        paths = {setting.path for setting in known.settings}
-        given = {f"{stage}.{name}" for stage, fields in recipe.items() for name in fields}
-        groups = {path.rsplit(".", 1)[0] for path in paths}
-        strange = sorted(given - paths - groups)
-        for what, value, names in (
-            ("preset", preset, set(known.presets)),
-            ("setting", strange[0] if strange else None, paths),
-            *(("stage", stage, set(known.stages)) for stage in stages),
-        ):
-            if value is not None and value not in names:
-                raise RefusedError(
-                    Kind.INPUT,
-                    f"a {what} must be one that the backend knows",
-                    value=f"'{value}'",
-                    remedy="look at what it said in its welcome",
-                )
 
     def _must_have_ended(self, entry: Entry) -> None:
         if entry.state not in (JobState.DONE, JobState.FAILED, JobState.CANCELLED):

@@ -10,17 +10,19 @@ and power loss, one that did not has not happened. Only the moves in `MOVES` exi
       └─────────┘ └─> cancelling ──> cancelled, done, failed
 """
 
+import contextlib
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from blender_addon.protocol import Artefact, Failure, Job, JobState, Rerun
+from backend.ballast import BALLAST_BYTES, Ballasted
+from backend.specs import Spec
+from blender_addon.protocol import Artefact, Failure, Job, JobState, StageIs
 
-VERSION = 1
+VERSION = 2
 """Of the table's layout."""
 
 MOVES: Mapping[JobState, frozenset[JobState]] = {
@@ -41,7 +43,8 @@ CREATE TABLE jobs (
   place INTEGER NOT NULL, spec BLOB NOT NULL, request TEXT NOT NULL,
   stage TEXT NOT NULL DEFAULT '', restarts INTEGER NOT NULL DEFAULT 0,
   created REAL NOT NULL, changed REAL NOT NULL, seconds REAL NOT NULL DEFAULT 0,
-  failure BLOB, bytes INTEGER NOT NULL DEFAULT 0
+  failure BLOB, bytes INTEGER NOT NULL DEFAULT 0,
+  device TEXT NOT NULL DEFAULT '', stages BLOB
 ) STRICT;
 CREATE INDEX jobs_by_state ON jobs (state, place);
 CREATE INDEX jobs_by_owner ON jobs (owner);
@@ -50,42 +53,14 @@ CREATE TABLE artefacts (
   size INTEGER NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (job, name)
 ) STRICT;
 """
+UPGRADES: Mapping[int, str] = {
+    1: "ALTER TABLE jobs ADD COLUMN device TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE jobs ADD COLUMN stages BLOB;",
+}
+"""What turns a table of each older version into one of the next."""
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is to be done; names of files are those in the job's own folder `input`."""
-
-    photo: str
-    maps: dict[str, str] = {}
-    prompt: str = ""
-    preset: str = "draft"
-    recipe: dict[str, dict[str, Any]] = {}
-    seed: int = 0
-    start: str | None = None
-    until: str | None = None
-    edits: dict[str, str] = {}
-    """By the stage whose result each replaces."""
-
-
-def rerun_spec(old: Spec, wanted: Rerun) -> Spec:
-    """Give what is to be done: the old wish with the new one laid over it."""
-    edits = wanted.edits
-    recipe = {} if wanted.preset is not None else dict(old.recipe)
-    for stage, fields in wanted.recipe.items():
-        recipe[stage] = recipe.get(stage, {}) | fields
-    maps = old.maps | ({"mask": "mask.npy"} if edits.mask is not None else {})
-    names = ("vertices", "faces", "albedo")
-    return msgspec.structs.replace(
-        old,
-        maps=maps,
-        prompt=old.prompt if wanted.prompt is None else wanted.prompt,
-        preset=wanted.preset or old.preset,
-        recipe=recipe,
-        seed=old.seed if wanted.seed is None else wanted.seed,
-        start=wanted.start,
-        until=wanted.until,
-        edits={name: f"{name}.npy" for name in names if getattr(edits, name) is not None},
-    )
+Artefacts = Iterable[Artefact]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -109,6 +84,13 @@ class Entry(msgspec.Struct, frozen=True):
     failure: Failure | None
     bytes: int
     """Of its folder, as last counted."""
+    device: str
+    stages: tuple[StageIs, ...]
+
+    @property
+    def edited(self) -> frozenset[str]:
+        """The stages whose results were made by hand, or are about to be."""
+        return frozenset(s.name for s in self.stages if s.edited) | set(self.spec.handmade)
 
 
 class IllegalMoveError(Exception):
@@ -128,7 +110,10 @@ class JobTable:
         Raises:
             sqlite3.DatabaseError: The file is no table of ours, or of a newer version.
         """
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, factory=Ballasted
+        )
+        self._db.ballast = path.with_suffix(".ballast")
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
@@ -136,14 +121,36 @@ class JobTable:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0:
             self._db.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
-        elif version != VERSION:
+        elif version > VERSION:
             raise sqlite3.DatabaseError(
                 f"table version {version}, but this backend knows {VERSION}"
             )
+        for old in range(version or VERSION, VERSION):
+            step = f"BEGIN;{UPGRADES[old]}PRAGMA user_version = {old + 1};COMMIT;"
+            self._db.executescript(step)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """Let some changes happen together or not at all."""
+        self._db.relieve()
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.execute("COMMIT")
+
+    def take_ballast(self) -> None:
+        """Keep some disk in reserve, if there is none; a full disk gives none."""
+        file = self._db.ballast
+        if file is not None and not file.exists():
+            with contextlib.suppress(OSError):
+                file.write_bytes(bytes(BALLAST_BYTES))
 
     # ---- looking --------------------------------------------------------------------------
 
@@ -200,6 +207,8 @@ class JobTable:
             state=entry.state,
             position=waiting.index(job) + 1 if waiting else 0,
             stage=entry.stage,
+            stages=entry.stages,
+            device=entry.device,
             restarts=entry.restarts,
             created=entry.created,
             changed=entry.changed,
@@ -221,12 +230,13 @@ class JobTable:
         )
         return done.rowcount == 1
 
-    def claim(self) -> Entry | None:
-        """Take the next waiting job: from here on it runs."""
+    def claim(self, device: str) -> Entry | None:
+        """Take the next waiting job: from here on it runs on this device."""
         row = self._db.execute(
-            "UPDATE jobs SET state = 'running', changed = ?, failure = NULL WHERE id = "
-            "(SELECT id FROM jobs WHERE state = 'queued' ORDER BY place LIMIT 1) RETURNING *",
-            (time.time(),),
+            "UPDATE jobs SET state = 'running', changed = ?, device = ?, failure = NULL "
+            "WHERE id = (SELECT id FROM jobs WHERE state = 'queued' ORDER BY place LIMIT 1) "
+            "RETURNING *",
+            (time.time(), device),
         ).fetchall()
         return _entry(row[0]) if row else None
 
@@ -289,8 +299,7 @@ class JobTable:
             raise IllegalMoveError(job, entry.state if entry else None, JobState.QUEUED)
         order.remove(job)
         order.insert(position - 1, job)
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._together():
             rows = ((place, one) for place, one in enumerate(order, 1))
             self._db.executemany("UPDATE jobs SET place = ? WHERE id = ?", rows)
 
@@ -298,8 +307,13 @@ class JobTable:
         """Note which stage runs."""
         self._db.execute("UPDATE jobs SET stage = ? WHERE id = ?", (stage, job))
 
+    def know_stages(self, job: str, stages: tuple[StageIs, ...]) -> None:
+        """Note how a job's stages stand on disk."""
+        told = msgspec.msgpack.encode(stages)
+        self._db.execute("UPDATE jobs SET stages = ? WHERE id = ?", (told, job))
+
     def end_stage(
-        self, job: str, *, seconds: float, start: str | None, artefacts: Iterable[Artefact]
+        self, job: str, stage: str, *, seconds: float, start: str | None, artefacts: Artefacts
     ) -> None:
         """Note a stage's result; `start` is where a restart would have to begin by force.
 
@@ -309,15 +323,17 @@ class JobTable:
         if entry is None:
             return
         spec = msgspec.msgpack.encode(msgspec.structs.replace(entry.spec, start=start))
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._together():
             self._db.execute(
                 "UPDATE jobs SET seconds = seconds + ?1, spec = ?2, "
                 "restarts = CASE WHEN ?1 > 0 THEN 0 ELSE restarts END WHERE id = ?3",
                 (seconds, spec, job),
             )
+            self._db.execute(
+                "DELETE FROM artefacts WHERE job = ? AND name GLOB ?", (job, f"{stage}/*")
+            )
             self._db.executemany(
-                "INSERT OR REPLACE INTO artefacts VALUES (?, ?, ?, ?)",
+                "INSERT INTO artefacts VALUES (?, ?, ?, ?)",
                 ((job, a.name, a.size, a.sha256) for a in artefacts),
             )
 
@@ -357,4 +373,6 @@ def _entry(row: sqlite3.Row) -> Entry:
     values["state"] = JobState(values["state"])
     if values["failure"] is not None:
         values["failure"] = msgspec.msgpack.decode(values["failure"], type=Failure)
+    told = values["stages"]
+    values["stages"] = msgspec.msgpack.decode(told, type=tuple[StageIs, ...]) if told else ()
     return Entry(**values)

@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from backend.jobs import Spec
-from blender_addon.protocol import Artefact, Failure, OfStage, Welcome
+from backend.specs import Spec
+from blender_addon.protocol import Artefact, Failure, OfStage, Problem, StageIs, Warming, Welcome
 
 
 class Do(msgspec.Struct, frozen=True, tag="do"):
@@ -34,6 +34,12 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     welcome: Welcome
 
 
+class Unable(msgspec.Struct, frozen=True, tag="unable"):
+    """The worker cannot do anything here, and leaves."""
+
+    problem: Problem
+
+
 class Beat(msgspec.Struct, frozen=True, tag="beat"):
     """The worker lives, whatever its job does."""
 
@@ -46,6 +52,8 @@ class Saved(msgspec.Struct, frozen=True, tag="saved"):
     seconds: float
     kept: bool
     artefacts: tuple[Artefact, ...]
+    stages: tuple[StageIs, ...]
+    """All of them, as they stand now."""
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
@@ -54,9 +62,10 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
     job: str
     outcome: Literal["done", "stopped", "failed"]
     failure: Failure | None = None
+    stages: tuple[StageIs, ...] = ()
 
 
-WorkerReport = Described | Beat | Saved | Ended | OfStage
+WorkerReport = Warming | Described | Unable | Beat | Saved | Ended | OfStage
 
 ORDERS = msgspec.msgpack.Decoder(Order)
 REPORTS = msgspec.msgpack.Decoder(WorkerReport)

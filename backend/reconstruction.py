@@ -2,73 +2,47 @@
 """What a worker computes: a job's photo through the library's pipeline, told as protocol events."""
 
 import contextlib
+import importlib
 import shutil
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import filelock
 import numpy as np
-import psutil
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-import geneman
-from backend.jobs import Spec
-from backend.orders import Do, Ended, Saved
+from backend.describing import welcome
+from backend.orders import Do, Ended
+from backend.specs import HandMadeFiles, Spec
+from backend.telling import Teller
 from backend.worker import Stopper, Tell
-from blender_addon.frames import Buffer, Packer, can_compress
-from blender_addon.protocol import (
-    Artefact,
-    Device,
-    Failure,
-    Kind,
-    Picture,
-    Problem,
-    Setting,
-    StageBegan,
-    StageEnded,
-    Step,
-    Surface,
-    Texture,
-    Welcome,
-)
+from blender_addon.protocol import Failure, Kind, Problem, Warming, Welcome
 from geneman.chain import CHAIN, bundled_priors
 from geneman.cli.references import measure
 from geneman.device import choose
 from geneman.errors import (
     Cancelled,
     DeviceMemoryError,
+    EditedError,
     GenemanError,
     InputError,
     MeshFileError,
     OptionError,
 )
-from geneman.mesh import Mesh, TexturedMesh
-from geneman.pipeline import Request, Stage, Tools, reconstruct
-from geneman.presets import PRESETS, Recipe
+from geneman.handmade import HandMade, MeshFrame, with_handmade
+from geneman.handmade_files import mesh_of, read_mesh, read_texture
+from geneman.kernels.launch import compile_kernels
+from geneman.pipeline import Request, Stage, reconstruct
+from geneman.presets import PRESETS
 from geneman.priors.bundle import Priors
-from geneman.progress import (
-    ArtefactSaved,
-    Event,
-    ImagePreview,
-    MeshPreview,
-    StageFinished,
-    StageStarted,
-    StepDone,
-)
 from geneman.run_folder import STAGES, RunFolder
-from geneman.settings import describe, from_json, nearest, to_json
+from geneman.settings import nearest, overlay
 from geneman.storage import FREE_BYTES, FULL_DISK
-from geneman.training.checkpoints import FileCheckpoints
 
 LOCK_SECONDS = 30.0
 """How long the run folder of a worker that was just killed may stay locked."""
-STEPS_TO_CHECKPOINT = 2
-"""A checkpoint is due at the step after the one that runs, and written by the one after that."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +53,20 @@ class Reconstruction:
     chain: Mapping[str, Stage]
     priors: Priors
     measure: Callable[[RunFolder, torch.device], dict[str, float]] | None = None
+    kernels: bool = True
+    """Whether the chain runs kernels that must be compiled."""
+
+    def warm(self, tell: Tell) -> None:
+        """Compile what would otherwise be compiled in the middle of somebody's click."""
+        if not self.kernels:
+            return
+        device = str(self.device)
+        compile_kernels(self.device, lambda done, of: tell(Warming(device, done, of), ()))
+        importlib.import_module("pymatting")  # numba compiles at import and keeps the result
 
     def describe(self) -> Welcome:
         """Say what can be done here."""
-        fields = describe(PRESETS["paper"])
-        return Welcome(
-            version=geneman.__version__,
-            capabilities=("zstd",) if can_compress() else (),
-            ready=True,
-            stages=STAGES,
-            presets={name: to_json(recipe) for name, recipe in PRESETS.items()},
-            settings=tuple(Setting(f.path, f.type, f.default, f.limits, f.text) for f in fields),
-            devices=(_described(self.device),),
-        )
+        return welcome(self.device)
 
     def compute(self, order: Do, tell: Tell, stopper: Stopper) -> Ended:
         """Do a job and tell what happens."""
@@ -100,18 +75,21 @@ class Reconstruction:
         try:
             self._compute(order.spec, folder, teller)
         except Cancelled:
-            return Ended(order.job, "stopped")
+            return Ended(order.job, "stopped", stages=teller.stages())
         except Exception as error:
             failure = Failure(explained(error, folder), teller.stage)
-            return Ended(order.job, "failed", failure)
-        return Ended(order.job, "done")
+            return Ended(order.job, "failed", failure, stages=teller.stages())
+        return Ended(order.job, "done", stages=teller.stages())
 
-    def _compute(self, spec: Spec, folder: Path, teller: "Teller") -> None:
+    def _compute(self, spec: Spec, folder: Path, teller: Teller) -> None:
         request = requested(spec, folder / "input")
         wait_for_lock(folder / "run")
         with RunFolder.locked(folder / "run") as run:
             teller.run = run
-            chain = edited(self.chain, spec, folder / "input", run, self.device)
+            chain = dict(self.chain)
+            for stage, files in spec.handmade.items():
+                given = made(stage, files, folder / "input")
+                chain = with_handmade(chain, given, run, self.device)
             reconstruct(
                 request,
                 run,
@@ -130,126 +108,6 @@ def program(device: str) -> Reconstruction:
     return Reconstruction(choose(device), CHAIN, bundled_priors(), measure)
 
 
-class Teller:
-    """Turns the library's events into the protocol's, and a stop into `Cancelled`."""
-
-    def __init__(self, job: str, chain: Mapping[str, Stage], tell: Tell, stopper: Stopper) -> None:
-        self.stage = ""
-        self.run: RunFolder | None = None
-        self._job, self._chain, self._tell, self._stopper = job, chain, tell, stopper
-        self._checkpoints: FileCheckpoints | None = None
-        self._faces: Tensor | None = None
-        self._topology = self._steps_since_stop = 0
-
-    def watched(self, stage: Stage) -> Stage:
-        """Give the stage with an eye on its checkpoints, so that a stop can hurry one."""
-
-        def run(request: Request, inputs: Mapping[str, Any], tools: Tools) -> Any:
-            found = tools["checkpoints"]
-            self._checkpoints = found if isinstance(found, FileCheckpoints) else None
-            return stage.run(request, inputs, tools)
-
-        return replace(stage, run=run)
-
-    def report(self, event: Event) -> None:
-        """Tell the server, unless the job shall stop.
-
-        Raises:
-            Cancelled: The job shall stop.
-        """
-        self.stage = event.stage
-        self._stop_if_asked(event)
-        match event:
-            case StageStarted(stage, steps, first_step):
-                self._tell(StageBegan(self._job, stage, steps, first_step), ())
-            case StepDone(stage, step, steps, losses, seconds_left):
-                told = Step(self._job, stage, step, steps, dict(losses), seconds_left)
-                self._tell(told, ())
-            case ImagePreview(stage, step, image):
-                packer = Packer()
-                picture = Picture(self._job, stage, step, packer.add(levels(image)))
-                self._tell(picture, packer.frames)
-            case MeshPreview(stage, step, vertices, faces):
-                self._tell(*self._surface(stage, step, vertices, faces))
-            case ArtefactSaved(stage, path):
-                self._show(stage, path)
-            case StageFinished(stage, seconds, resumed):
-                self._tell(StageEnded(self._job, stage, seconds, resumed), ())
-                saved = Saved(self._job, stage, seconds, resumed, self._artefacts(stage))
-                self._tell(saved, ())
-
-    def _stop_if_asked(self, event: Event) -> None:
-        asked = self._stopper.asked(self._job)
-        if asked is None:
-            return
-        if asked.checkpoint and self._checkpoints is not None and isinstance(event, StepDone):
-            self._checkpoints.interval = 0.0
-            self._steps_since_stop += 1
-            if self._steps_since_stop < STEPS_TO_CHECKPOINT and event.step + 1 < event.steps:
-                return
-        raise Cancelled
-
-    def _surface(
-        self, stage: str, step: int, vertices: Tensor, faces: Tensor
-    ) -> tuple[Surface, list[Buffer]]:
-        packer = Packer()
-        new = self._faces is None or not torch.equal(self._faces, faces)
-        if new:
-            self._faces, self._topology = faces.clone(), self._topology + 1
-        return Surface(
-            self._job,
-            stage,
-            step,
-            self._topology,
-            packer.add(floats(vertices)),
-            packer.add(integers(faces)) if new else None,
-        ), packer.frames
-
-    def _show(self, stage: str, path: Path) -> None:
-        """Tell a finished surface or texture in full."""
-        result = self._chain[stage].load(path, torch.device("cpu"))
-        if isinstance(result, Mesh):
-            self._faces = None
-            self._tell(*self._surface(stage, 0, result.vertices, result.faces))
-        elif isinstance(result, TexturedMesh):
-            packer = Packer()
-            texture = Texture(
-                self._job,
-                stage,
-                packer.add(floats(result.mesh.vertices)),
-                packer.add(integers(result.mesh.faces)),
-                packer.add(floats(result.uv)),
-                packer.add(integers(result.uv_faces)),
-                packer.add(levels(result.albedo)),
-            )
-            self._tell(texture, packer.frames)
-
-    def _artefacts(self, stage: str) -> tuple[Artefact, ...]:
-        record = self.run.stage_record(stage) if self.run else None
-        if self.run is None or record is None:
-            return ()
-        folder = self.run.result(stage)
-        return tuple(
-            Artefact(f"{stage}/{name}", (folder / name).stat().st_size, digest)
-            for name, digest in record.files.items()
-        )
-
-
-def floats(values: Tensor) -> NDArray[Any]:
-    """Give a tensor as the wire's numbers."""
-    return values.detach().float().cpu().numpy()
-
-
-def integers(values: Tensor) -> NDArray[Any]:
-    """Give indices as the wire's numbers."""
-    return values.detach().int().cpu().numpy()
-
-
-def levels(image: Tensor) -> NDArray[Any]:
-    """Give a picture in [0, 1] as bytes."""
-    return (image.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
-
-
 def requested(spec: Spec, folder: Path) -> Request:
     """Give the pipeline's request for what a client wants.
 
@@ -262,73 +120,46 @@ def requested(spec: Spec, folder: Path) -> Request:
             value=f"'{spec.preset}'",
             remedy=nearest(spec.preset, PRESETS),
         )
-    settings = to_json(PRESETS[spec.preset])
-    for stage, fields in spec.recipe.items():
-        settings[stage] = settings.get(stage, {}) | fields
     given: dict[str, Path | str] = {name: folder / file for name, file in spec.maps.items()}
     if spec.prompt:
         given["prompt"] = spec.prompt
     return Request(
         photo=folder / spec.photo,
-        recipe=from_json(Recipe, settings),
+        recipe=overlay(PRESETS[spec.preset], spec.recipe),
         preset=spec.preset,
         given=given,
         seed=spec.seed,
         start=spec.start,
         until=spec.until,
+        discard=spec.discard,
     )
 
 
-def edited(
-    chain: Mapping[str, Stage], spec: Spec, folder: Path, run: RunFolder, device: torch.device
-) -> dict[str, Stage]:
-    """Let what somebody made by hand take the place of what its stage would compute.
+def made(stage: str, files: HandMadeFiles, folder: Path) -> HandMade:
+    """Read what somebody made by hand for one stage.
 
     Raises:
-        MeshFileError: It does not fit.
+        MeshFileError: A file is not what its first bytes promised, or its parts do not fit.
     """
-    changed = dict(chain)
-    arrays = {name: np.load(folder / file, mmap_mode="r") for name, file in spec.edits.items()}
-    if "vertices" in arrays:
-        mesh = checked_mesh(arrays["vertices"], arrays["faces"], device)
-        changed["sculpt"] = replace(chain["sculpt"], run=lambda *_: mesh)
-        run.drop("sculpt")
-    if "albedo" in arrays:
-        folder = run.result("pixel_texture")
-        if run.stage_record("pixel_texture") is None:
-            raise MeshFileError(
-                "a texture can only be replaced on a textured person",
-                value="a job without a texture",
-                remedy="run the job up to pixel_texture first",
-            )
-        painted = torch.from_numpy(np.array(arrays["albedo"])).to(device).float() / 255
-        result = replace(chain["pixel_texture"].load(folder, device), albedo=painted)
-        changed["pixel_texture"] = replace(chain["pixel_texture"], run=lambda *_: result)
-        run.drop("pixel_texture")
-    return changed
-
-
-def checked_mesh(vertices: NDArray[Any], faces: NDArray[Any], device: torch.device) -> Mesh:
-    """Give a client's mesh.
-
-    Raises:
-        MeshFileError: It is no triangle mesh, or reaches outside the world.
-    """
-    fits = vertices.ndim == faces.ndim == 2 and vertices.shape[1] == faces.shape[1] == 3  # noqa: PLR2004
-    if not fits or not len(faces) or not np.isfinite(vertices).all():
+    paths = {name: folder / file for name, file in files.files.items()}
+    arrays = {n: np.load(p, allow_pickle=False) for n, p in paths.items() if p.suffix == ".npy"}
+    albedo = arrays.pop("albedo", None)
+    if "albedo" in paths and albedo is None:
+        albedo = read_texture(paths["albedo"])
+    frame = MeshFrame(files.frame.value)
+    if "mesh" not in paths:
+        return HandMade(mesh_of(arrays) if arrays else None, frame, albedo)
+    mesh, own = read_mesh(paths["mesh"])
+    if stage == "sculpt":
+        return HandMade(mesh, frame)
+    albedo = own if albedo is None else albedo
+    if albedo is None:
         raise MeshFileError(
-            "an edited mesh must be finite triangles",
-            value=f"vertices {vertices.shape} and faces {faces.shape}",
-            remedy="triangulate it and remove broken vertices",
+            "a mesh after which only finish shall run must bring its texture",
+            value="one without",
+            remedy="start at latent_texture, or export it with its texture",
         )
-    if faces.min() < 0 or faces.max() >= len(vertices):
-        raise MeshFileError(
-            "every face must name vertices that exist",
-            value=f"indices from {faces.min()} to {faces.max()} for {len(vertices)} vertices",
-            remedy="send vertices and faces of one mesh",
-        )
-    points = torch.from_numpy(np.array(vertices, dtype=np.float32))
-    return Mesh(points.to(device), torch.from_numpy(np.array(faces, dtype=np.int64)).to(device))
+    return HandMade(mesh, frame, albedo)
 
 
 def wait_for_lock(run: Path) -> None:
@@ -342,6 +173,8 @@ def explained(error: Exception, folder: Path) -> Problem:
     """Say what went wrong, without paths of this machine."""
     sentence = str(error).replace(f"{folder}/", "").replace(str(folder), "the job's folder")
     match error:
+        case EditedError():
+            return Problem(Kind.EDITED, sentence, error.remedy)
         case InputError() if _disk_is_full(error, folder):
             return Problem(Kind.DISK, sentence, error.remedy)
         case InputError():
@@ -363,11 +196,3 @@ def _disk_is_full(error: BaseException, folder: Path) -> bool:
     cause = error.__cause__
     code = cause.errno if isinstance(cause, OSError) else None
     return code in FULL_DISK or shutil.disk_usage(folder).free < FREE_BYTES
-
-
-def _described(device: torch.device) -> Device:
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        return Device("cuda", torch.cuda.get_device_name(device), total, free)
-    memory = psutil.virtual_memory()
-    return Device("cpu", f"{psutil.cpu_count()} processors", memory.total, memory.available)

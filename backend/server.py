@@ -9,23 +9,22 @@ client does not collect, events on the way to a listener.
 import errno
 import logging
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from backend.desk import Answer, Desk, Later
-from backend.exits import Exit, StartError
+from backend.exits import StartError
 from backend.jobs import Entry
 from backend.keys import AuthorisedKeys, KeyPair
-from backend.store import RefusedError
+from backend.refusals import RefusedError
+from backend.sockets import ROUND, Address, Listed, Waker, bound
 from backend.streaming import Listener
 from blender_addon.frames import Buffer, Envelope, Message, ProtocolError, decode, encode, new_token
 from blender_addon.protocol import (
@@ -44,83 +43,13 @@ log = logging.getLogger("backend")
 
 Body = TypeVar("Body")
 
-MAX_FRAME_BYTES = 64 * 2**20
-"""Of a request: a photo, an edited mesh, a 4096 px texture."""
-MAX_SMALL_BYTES = 64 * 2**10
-"""Of a control or feed message."""
-RECEIVE_AHEAD = 2
-"""Requests of one client that wait in the server's memory."""
-REPLIES_AHEAD = 16
-"""Replies that a client has not collected; more are dropped."""
 UNDER_WAY = 64
 """Requests that wait for the disk, of all clients together."""
-ROUND = 64
-"""Messages of one socket that are dealt with before the others' turn."""
 TICK_MILLISECONDS = 100
 FAREWELL_SECONDS = 0.2
 LISTENER_SECONDS = 60.0
 """A listener that says nothing for so long is forgotten; it may follow again."""
 HOUSEKEEPING_SECONDS = 60.0
-
-
-class Authoriser(Protocol):
-    """Who may connect, as pyzmq's authenticator asks."""
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        """Say whether the holder of a public key may connect."""
-
-
-class _Listed:
-    def __init__(self, keys: AuthorisedKeys) -> None:
-        self._keys = keys
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        allowed = self._keys.allows(key.decode("ascii"))
-        if not allowed:
-            log.warning("key refused", extra={"facts": {"client": key.decode("ascii")[:8]}})
-        return allowed
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where the server listens; port 0 lets the system choose."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    """Of requests; control and events take the next two."""
-
-
-class Waker:
-    """Lets other threads end the loop's sleep."""
-
-    def __init__(self) -> None:
-        self._wake, self._woken = socket.socketpair()
-        for end in (self._wake, self._woken):
-            end.setblocking(False)
-
-    def fileno(self) -> int:
-        """Give what the loop polls."""
-        return self._woken.fileno()
-
-    def wake(self) -> None:
-        """Let the loop look around now; callable from any thread."""
-        try:
-            self._wake.send(b"!")
-        except OSError:
-            return  # it is awake already, or it has left
-
-    def drain(self) -> None:
-        """Forget all wishes so far."""
-        try:
-            while self._woken.recv(4096):
-                pass
-        except BlockingIOError:
-            return
-
-    def close(self) -> None:
-        """Close both ends."""
-        self._wake.close()
-        self._woken.close()
 
 
 class Server:
@@ -146,13 +75,16 @@ class Server:
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
         self._authenticator.configure_curve_callback(
-            domain="clients", credentials_provider=_Listed(authorised)
+            domain="clients", credentials_provider=Listed(authorised)
         )
         self.ports: list[int] = []
         try:
-            self._requests, self._control, self._events = (
-                self._bound(address, index, keys) for index in range(3)
-            )
+            opened = []
+            for index in range(3):
+                one, port = bound(self._context, address, index, keys)
+                opened.append(one)
+                self.ports.append(port)
+            self._requests, self._control, self._events = opened
         except StartError:
             self.close()
             raise
@@ -160,35 +92,6 @@ class Server:
         self._files = ThreadPoolExecutor(2, "files")
         self._under_way = 0
         self._listeners: dict[bytes, Listener] = {}
-
-    def _bound(self, address: Address, index: int, keys: KeyPair) -> zmq.Socket[bytes]:
-        found = self._context.socket(zmq.ROUTER)
-        found.linger = 0
-        found.router_mandatory = True
-        found.curve_server = True
-        found.curve_secretkey = keys.secret.encode()
-        found.zap_domain = b"clients"
-        found.maxmsgsize = MAX_FRAME_BYTES if index == 0 else MAX_SMALL_BYTES
-        found.rcvhwm = RECEIVE_AHEAD if index == 0 else ROUND
-        found.sndhwm = REPLIES_AHEAD if index == 0 else 1000
-        found.heartbeat_ivl, found.heartbeat_timeout = 5000, 20000
-        where = f"tcp://{address.host}"
-        try:
-            if address.port:
-                port = address.port + index
-                found.bind(f"{where}:{port}")
-            else:
-                port = found.bind_to_random_port(where)
-        except zmq.ZMQError as error:
-            found.close()
-            raise StartError(
-                Exit.PORT_TAKEN,
-                f"The server must be able to listen on {address.host}, port "
-                f"{address.port + index if address.port else 'of any number'}, but got "
-                f"'{error.strerror}': choose another, or leave --port out.",
-            ) from error
-        self.ports.append(port)
-        return found
 
     def close(self) -> None:
         """Close everything; whatever was not sent is dropped."""
@@ -209,7 +112,7 @@ class Server:
             poller.register(one, zmq.POLLIN)
         poller.register(self._waker.fileno(), zmq.POLLIN)
         supervisor, next_housekeeping = self.desk.supervisor, 0.0
-        while supervisor.worker is not None or self._under_way or not supervisor.stopping:
+        while supervisor.workers or self._under_way or not supervisor.stopping:
             poller.poll(TICK_MILLISECONDS)
             self._round()
             if supervisor.stopping:

@@ -19,12 +19,15 @@ from blender_addon.protocol import (
     Event,
     JobChanged,
     JobRemoved,
+    NotReady,
     Picture,
+    Ready,
     StageBegan,
     StageEnded,
     Step,
     Surface,
     Texture,
+    Warming,
 )
 
 WINDOW_BYTES = 8 * 2**20
@@ -135,6 +138,8 @@ def _key(body: Event) -> Key:
             return JobChanged, job.id, ""
         case JobRemoved(job):
             return JobChanged, job, ""  # takes the place of what was said about the job
+        case Warming() | NotReady() | Ready():
+            return Ready, "", ""  # of the workers, only how they stand now
         case StageEnded(job, stage):
             return StageEnded, job, stage
         case StageBegan(job) | Step(job) | Picture(job) | Surface(job) | Texture(job):

@@ -1,37 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts, watches and ends the worker, and hands it one job after the other.
+"""Starts, watches and ends the workers, and hands each one job after the other.
 
-Whatever becomes of the process (it ends, falls silent, takes no step, does not stop when told to)
+Whatever becomes of a worker (it ends, falls silent, takes no step, does not stop when told to)
 ends in a legal move of its job: back to the front of the queue as long as restarts are left, to
 `failed` with a sentence after that.
 """
 
 import logging
 import queue
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
-from backend import pipes
 from backend.jobs import Entry, JobTable
-from backend.orders import REPORTS, Beat, Described, Do, Ended, Order, Saved, Stop, WorkerReport
+from backend.orders import REPORTS, Beat, Described, Do, Ended, Saved, Stop, Unable, WorkerReport
 from backend.store import Store
 from backend.streaming import Board
+from backend.workers import WAITING_REPORTS, Post, Worker
 from blender_addon.frames import Buffer
 from blender_addon.protocol import (
     Failure,
     JobChanged,
     JobState,
     Kind,
+    NotReady,
     Problem,
     Ready,
     StageBegan,
+    Warming,
     Welcome,
 )
 
@@ -39,8 +37,6 @@ log = logging.getLogger("backend")
 
 MAX_START_FAILURES = 5
 MAX_PAUSE_SECONDS = 30.0
-WAITING_REPORTS = 16
-"""How many reports the server takes off the pipe before it has dealt with them."""
 
 
 @dataclass(frozen=True)
@@ -65,125 +61,70 @@ class Patience:
     """For the last checkpoint when the server stops."""
 
 
-class Worker:
-    """One worker process and the threads that serve its pipes."""
-
-    def __init__(self, program: str, device: str, woken: Callable[[], None]) -> None:
-        self.began = self.heard = self.moved = time.monotonic()
-        self.ready = False
-        self.job: Entry | None = None
-        self.stage = ""
-        self.stop_by: float | None = None
-        self.verdict: Problem | None = None
-        """Why it was killed, if it was."""
-        self.reports: queue.Queue[list[Buffer] | None] = queue.Queue(WAITING_REPORTS)
-        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "backend.worker", program, device],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the server's to deal with
-        )
-        for target in (self._read, self._write):
-            threading.Thread(target=target, args=(woken,), daemon=True).start()
-
-    def order(self, order: Order) -> None:
-        """Send an order; never waits."""
-        self._orders.put(order)
-
-    def end(self) -> None:
-        """Close the pipe: the process leaves."""
-        self._orders.put(None)
-
-    def kill(self, verdict: Problem | None = None) -> None:
-        """End the process now."""
-        self.verdict = self.verdict or verdict
-        self.process.kill()
-
-    def _read(self, woken: Callable[[], None]) -> None:
-        pipe: Any = self.process.stdout
-        frames: list[Buffer] | None = []
-        while frames is not None:
-            try:
-                frames = pipes.read(pipe)
-            except OSError:
-                frames = None
-            self.reports.put(frames)
-            woken()
-        pipe.close()
-
-    def _write(self, _: Callable[[], None]) -> None:
-        pipe: Any = self.process.stdin
-        try:
-            while (order := self._orders.get()) is not None:
-                pipes.write(pipe, [msgspec.msgpack.encode(order)])
-            pipe.close()
-        except OSError:
-            return  # it is gone, as the other thread will say
-
-
 @dataclass
 class Supervisor:
-    """Sees to it that the first waiting job runs."""
+    """Sees to it that waiting jobs run, in their order, on as many workers as there are."""
 
     table: JobTable
     store: Store
     board: Board
-    program: str
-    device: str
+    posts: list[Post]
     woken: Callable[[], None]
     patience: Patience
     on_end: Callable[[str], None]
     """Called with each job that ended."""
     welcome: Welcome | None = None
     stage_seconds: dict[str, tuple[int, float]] = field(default_factory=dict)
-    worker: Worker | None = None
     stopping: bool = False
-    _failed_starts: int = 0
-    _not_before: float = 0.0
 
     # ---- once a tick ----------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Deal with reports, look after the process, and start what waits."""
+        """Deal with reports, look after the workers, and start what waits."""
         now = time.monotonic()
-        worker = self.worker
-        if worker is not None:
+        for post in self.posts:
+            worker = post.worker
+            if worker is None:
+                continue
             gone = self._take_reports(worker, now)
             if gone:
-                self._bury(worker, now)
+                self._bury(post, worker, now)
             else:
                 self._watch(worker, now)
-        if not self.stopping:
-            self._start_next(now)
+        for post in self.posts if not self.stopping else ():
+            self._start_next(post, now)
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The workers that there are."""
+        return [post.worker for post in self.posts if post.worker is not None]
 
     def cancel(self, entry: Entry) -> None:
         """Stop a running job by order, and by force if it does not obey in time."""
         self.table.move(entry.id, JobState.CANCELLING)
         self.announce(entry.id)
-        worker = self.worker
-        if worker is not None and worker.job is not None and worker.job.id == entry.id:
-            worker.order(Stop(entry.id, checkpoint=False))
-            worker.stop_by = time.monotonic() + self.patience.cancel
+        for worker in self.workers:
+            if worker.job is not None and worker.job.id == entry.id:
+                worker.order(Stop(entry.id, checkpoint=False))
+                worker.stop_by = time.monotonic() + self.patience.cancel
 
     def stop(self) -> None:
-        """Let the running job write its checkpoint, then end the process."""
+        """Let running jobs write their checkpoints, then end the workers."""
         self.stopping = True
-        worker = self.worker
-        if worker is None:
-            return
-        if worker.job is None:
-            worker.end()
-        else:
-            worker.order(Stop(worker.job.id, checkpoint=True))
-        if worker.stop_by is None:
-            worker.stop_by = time.monotonic() + self.patience.checkpoint
+        for worker in self.workers:
+            if worker.job is None:
+                worker.end()
+            else:
+                worker.order(Stop(worker.job.id, checkpoint=True))
+            if worker.stop_by is None:
+                worker.stop_by = time.monotonic() + self.patience.checkpoint
 
     def free(self) -> bool:
-        """End the process if it is idle; say whether nothing is left."""
-        if self.worker is not None and self.worker.job is None:
-            self.worker.end()
-        return self.worker is None or self.worker.job is None
+        """End the workers that are idle; say whether none is left that works."""
+        for worker in self.workers:
+            if worker.job is None:
+                worker.end()
+        return all(worker.job is None for worker in self.workers)
 
     def limit_restarts(self, entry: Entry) -> None:
         """Fail a waiting job that has died too often, be it with its server."""
@@ -221,10 +162,13 @@ class Supervisor:
         match report:
             case Beat():
                 return
+            case Warming(device, done, of):
+                log.info("kernels", extra={"facts": {"device": device, "done": done, "of": of}})
+                self.board.post(None, report)
             case Described(welcome):
-                worker.ready, self.welcome, self._failed_starts = True, welcome, 0
-                log.info("worker ready", extra={"facts": {"seconds": now - worker.began}})
-                self.board.post(None, Ready(welcome))
+                self._introduce(worker, welcome, now)
+            case Unable(problem):
+                worker.verdict = problem
             case Saved():
                 self._save(report)
             case Ended():
@@ -239,6 +183,22 @@ class Supervisor:
                 self.board.post(worker.job.owner, report, frames)
         worker.moved = now
 
+    def _introduce(self, worker: Worker, welcome: Welcome, now: float) -> None:
+        """Note what a worker can do; devices add up."""
+        worker.ready = True
+        for post in self.posts:
+            if post.worker is worker:
+                post.failed_starts = 0
+        device = welcome.devices[0]
+        worker.device = device.name
+        known = self.welcome.devices if self.welcome else ()
+        others = tuple(one for one in known if one.name != device.name)
+        devices = tuple(sorted((*others, device), key=lambda one: one.name))
+        self.welcome = msgspec.structs.replace(welcome, devices=devices)
+        facts = {"device": device.name, "seconds": now - worker.began}
+        log.info("worker ready", extra={"facts": facts})
+        self.board.post(None, Ready(self.welcome))
+
     def _save(self, saved: Saved) -> None:
         entry = self.table.get(saved.job)
         if entry is None:
@@ -249,7 +209,10 @@ class Supervisor:
             index = stages.index(saved.stage) + 1
             start = stages[index] if index < len(stages) else None
         seconds = 0.0 if saved.kept else saved.seconds
-        self.table.end_stage(saved.job, seconds=seconds, start=start, artefacts=saved.artefacts)
+        self.table.end_stage(
+            saved.job, saved.stage, seconds=seconds, start=start, artefacts=saved.artefacts
+        )
+        self.table.know_stages(saved.job, saved.stages)
         if not saved.kept:
             count, total = self.stage_seconds.get(saved.stage, (0, 0.0))
             self.stage_seconds[saved.stage] = count + 1, total + seconds
@@ -260,6 +223,8 @@ class Supervisor:
         worker.job, worker.stop_by = None, None
         if entry is None:
             return
+        if ended.stages:
+            self.table.know_stages(ended.job, ended.stages)
         match ended.outcome:
             case "done":
                 state = JobState.DONE
@@ -299,7 +264,7 @@ class Supervisor:
         patience = self.patience
         if worker.stop_by is not None and now > worker.stop_by:
             worker.kill()
-        elif not worker.ready and now - worker.began > patience.start:
+        elif not worker.ready and now - worker.moved > patience.start:
             worker.kill(_problem(Kind.HANG, "The worker did not start in time", patience.start))
         elif worker.ready and now - worker.heard > patience.silence:
             worker.kill(_problem(Kind.HANG, "The worker gave no sign of life", patience.silence))
@@ -310,11 +275,11 @@ class Supervisor:
         elif worker.ready and now - worker.moved > patience.idle:
             worker.end()
 
-    def _bury(self, worker: Worker, now: float) -> None:
-        """Deal with the end of a process."""
+    def _bury(self, post: Post, worker: Worker, now: float) -> None:
+        """Deal with the end of a worker."""
         worker.end()
-        code = worker.process.wait()
-        self.worker = None
+        code = worker.exit_code() or 0
+        post.worker = None
         facts = {"code": code, "job": worker.job.id if worker.job else None}
         log.info("worker ended", extra={"facts": facts})
         if not worker.ready and worker.verdict is None and not self.stopping:
@@ -322,16 +287,18 @@ class Supervisor:
                 Kind.CRASH, f"The worker ended with code {code} before it was ready: see the log."
             )
         if not worker.ready and not self.stopping:
-            self._failed_starts += 1
-            self._not_before = now + min(2.0**self._failed_starts / 2, MAX_PAUSE_SECONDS)
-            if self._failed_starts >= MAX_START_FAILURES:
+            post.failed_starts += 1
+            post.not_before = now + min(2.0**post.failed_starts / 2, MAX_PAUSE_SECONDS)
+            self.board.post(None, NotReady(worker.verdict or _crash(code)))
+            if all(one.failed_starts >= MAX_START_FAILURES for one in self.posts):
                 self._give_up(worker)
         if worker.job is not None:
             self._after_death(worker, worker.job.id, code)
 
     def _give_up(self, worker: Worker) -> None:
         """Tell those who wait that nothing can be computed here."""
-        self._failed_starts = 0
+        for post in self.posts:
+            post.failed_starts = 0
         problem = worker.verdict or _crash(-1)
         for job in self.table.waiting():
             entry = self.table.get(job)
@@ -352,16 +319,17 @@ class Supervisor:
             failure = Failure(worker.verdict or _crash(code), entry.stage)
             self._settle(entry, JobState.FAILED, failure=failure)
 
-    def _start_next(self, now: float) -> None:
-        """Give the first waiting job to the worker, and have one if any waits."""
-        worker = self.worker
+    def _start_next(self, post: Post, now: float) -> None:
+        """Give the first waiting job to a worker that is free, and have one if any waits."""
+        worker = post.worker
         if worker is None:
-            if now >= self._not_before and (self.welcome is None or self.table.waiting()):
-                self.worker = Worker(self.program, self.device, self.woken)
+            wanted = self.welcome is None or self._unserved() > 0
+            if now >= post.not_before and wanted:
+                post.worker = post.start()
             return
-        if not worker.ready or worker.job is not None or worker.process.poll() is not None:
+        if not worker.ready or worker.job is not None or worker.exit_code() is not None:
             return
-        entry = self.table.claim()
+        entry = self.table.claim(worker.device)
         if entry is None:
             return
         worker.job, worker.stage, worker.moved = entry, "", now
@@ -369,6 +337,11 @@ class Supervisor:
         worker.order(Do(entry.id, str(self.store.folder(entry.id)), entry.spec))
         self.announce(entry.id)
         self.announce_queue()
+
+    def _unserved(self) -> int:
+        """Count the jobs that wait and have no idle or starting worker to wait for."""
+        free = sum(worker.job is None for worker in self.workers)
+        return len(self.table.waiting()) - free
 
 
 def _problem(kind: Kind, what: str, seconds: float) -> Problem:

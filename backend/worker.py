@@ -14,15 +14,17 @@ import queue
 import signal
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable, Hashable, Sequence
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, cast, runtime_checkable
 
 import msgspec
 
 from backend import pipes
-from backend.orders import ORDERS, Beat, Described, Do, Ended, Stop, WorkerReport
+from backend.orders import ORDERS, Beat, Described, Do, Ended, Stop, Unable, WorkerReport
 from blender_addon.frames import Buffer
-from blender_addon.protocol import Picture, Step, Surface, Welcome
+from blender_addon.protocol import Kind, Picture, Problem, Step, Surface, Welcome
 
 BEAT_SECONDS = 1.0
 _DIE_WITH_PARENT = 1
@@ -38,6 +40,11 @@ class Stopper:
     def stop(self, order: Stop) -> None:
         """Ask a job to stop."""
         self._asked = order
+
+    def begin(self, job: str) -> None:
+        """Forget what an earlier attempt at this job was asked: it is to be done again."""
+        if self.asked(job) is not None:
+            self._asked = None
 
     def asked(self, job: str) -> Stop | None:
         """Give the order to stop this job, if there is one."""
@@ -58,6 +65,14 @@ class Program(Protocol):
         """Do a job and tell what happens; never raises but for faults of its own."""
 
 
+@runtime_checkable
+class SlowStarter(Protocol):
+    """A program that has something to do once which takes long, such as compiling."""
+
+    def warm(self, tell: Tell) -> None:
+        """Do it; `Warming` tells how far it is."""
+
+
 class Outbox:
     """Reports on their way out: the newest of each preview, and all of the others, in order."""
 
@@ -75,6 +90,13 @@ class Outbox:
             self._waiting.pop(key, None)
             self._waiting[key] = message
             self._filled.notify()
+
+    def settle(self, timeout: float = 5.0) -> None:
+        """Wait until everything has been taken."""
+        deadline = time.monotonic() + timeout
+        while self._waiting and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)  # the last one is being written
 
     def take(self, timeout: float) -> list[Buffer] | None:
         """Give the oldest report, or nothing if none comes in time."""
@@ -102,6 +124,7 @@ def read_orders(pipe: BinaryIO, jobs: "queue.SimpleQueue[Do]", stopper: Stopper)
     while (frames := pipes.read(pipe)) is not None:
         match ORDERS.decode(frames[0]):
             case Do() as order:
+                stopper.begin(order.job)
                 jobs.put(order)
             case Stop() as stop:
                 stopper.stop(stop)
@@ -137,10 +160,30 @@ def main() -> None:
     ):
         threading.Thread(target=target, args=arguments, daemon=True).start()
     module, device = sys.argv[1:]
-    program: Program = importlib.import_module(module).program(device)
-    outbox.put(Described(program.describe()))
+    program = begun(module, device, outbox.put)
+    if program is None:
+        outbox.settle()
+        sys.exit(1)
     while True:
         outbox.put(program.compute(jobs.get(), outbox.put, stopper))
+
+
+def begun(module: str, device: str, tell: Tell) -> Program | None:
+    """Start a program and describe it, or say why it cannot be."""
+    try:
+        program: Program = importlib.import_module(module).program(device)
+        if isinstance(program, SlowStarter):
+            program.warm(tell)
+        tell(Described(program.describe()), ())
+    except Exception as error:
+        traceback.print_exc()
+        remedy = getattr(error, "remedy", "")  # the library's own sentences have one
+        text = (
+            str(error) if remedy else f"The worker cannot start ({type(error).__name__}): {error}"
+        )
+        tell(Unable(Problem(Kind.INPUT if remedy else Kind.FAULT, text, remedy)), ())
+        return None
+    return program
 
 
 if __name__ == "__main__":

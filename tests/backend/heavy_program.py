@@ -1,7 +1,9 @@
 """A worker's program for benchmarks: computes without pause and shows what it is asked to.
 
-The job's prompt says what: `mesh`, `texture` or `previews`, the number, and seconds in between.
-Each event carries the moment of its making, so that a reader can tell how old it is.
+The job's prompt says what (`mesh`, `texture`, `pictures`, or `previews` without any), the number,
+and seconds in between.
+A mesh or texture carries the microsecond of its making as its step, so that a reader can tell how
+old it is.
 """
 
 import time
@@ -34,11 +36,15 @@ class Heavy:
             packer, until = Packer(), time.monotonic() + float(pause)
             while time.monotonic() < until:
                 matrix = matrix @ matrix / np.abs(matrix).max()
+            now = int(1e6 * time.monotonic())
             if what == "mesh":
                 headers = packer.add(points), packer.add(faces)
-                tell(Surface(order.job, "sculpt", number, number, *headers), packer.frames)
+                tell(Surface(order.job, "sculpt", now, number, *headers), packer.frames)
+            elif what == "pictures":
+                small = image[:256, :256]
+                tell(Picture(order.job, "sculpt", number, packer.add(small)), packer.frames)
             elif what == "texture":
-                tell(Picture(order.job, "sculpt", number, packer.add(image)), packer.frames)
+                tell(Picture(order.job, "sculpt", now, packer.add(image)), packer.frames)
             moment = {"made": time.monotonic()}
             tell(Step(order.job, "sculpt", number, int(count), moment, 0.0), ())
             if stopper.asked(order.job):

@@ -1,11 +1,12 @@
 """A real server in a process of its own, with the tiny program, for tests over real sockets."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,22 @@ STEPS = 30
 RECIPE = {stage: {"steps": STEPS} for stage in ("nerf_init", "sculpt", "latent_texture")} | {
     "pixel_texture": {"fit_steps": STEPS}
 }
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""Seconds; only what is broken takes them all, even on a machine that is busy with other things."""
 
 
 class Running:
     """A server and its store; may be killed and started again."""
 
-    def __init__(self, store: Path, *options: str, pause: float = 0.0) -> None:
-        self.store, self.options, self.pause = store, options, pause
+    def __init__(
+        self, store: Path, *options: str, pause: float = 0.0, module: str = "backend"
+    ) -> None:
+        self.store, self.options, self.pause, self.module = store, options, pause, module
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Running":
         store = str(self.store)
-        command = [sys.executable, "-m", "backend", "--store", store, "--device", "cpu"]
+        command = [sys.executable, "-m", self.module, "--store", store, "--device", "cpu"]
         command += ["--program", "tests.backend.tiny_program", *self.options]
         environment = os.environ | {"TINY_PAUSE": str(self.pause)}
         with (self.store.parent / "server.log").open("ab") as log:
@@ -89,17 +93,19 @@ class Running:
             time.sleep(0.02)
 
     @contextmanager
-    def client(self, **options: Any) -> Iterator[Client]:
+    def client(self, ready: float = PATIENCE, **options: Any) -> Iterator[Client]:
         with Client(self.connection(), **options) as client:
             client.follow()
-            client.wait(lambda event: isinstance(event, Ready), PATIENCE)
+            client.wait(lambda event: isinstance(event, Ready), ready)
             yield client
 
 
 @contextmanager
-def running(store: Path, *options: str, pause: float = 0.0) -> Iterator[Running]:
+def running(
+    store: Path, *options: str, pause: float = 0.0, module: str = "backend"
+) -> Iterator[Running]:
     """Run a server for a while; afterwards no process of it is left."""
-    server = Running(store, *options, pause=pause).start()
+    server = Running(store, *options, pause=pause, module=module).start()
     family: list[psutil.Process] = []
     try:
         yield server
@@ -126,3 +132,16 @@ def ended(client: Client, name: str, seconds: float = PATIENCE) -> Job:
     event = client.wait(last, seconds)
     assert isinstance(event, JobChanged)
     return event.job
+
+
+def three_ports() -> int:
+    """Give the first of three free ports in a row, as a client elsewhere needs them."""
+    while True:
+        with ExitStack() as stack:
+            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            try:
+                for port in (first + 1, first + 2):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except (OSError, OverflowError):
+                continue
+            return int(first)

@@ -1,10 +1,12 @@
 """What dies, stalls and fills up: no job lost, none run twice, every artefact whole."""
 
+import contextlib
 import os
-import random
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +14,26 @@ import psutil
 import pytest
 
 from backend.client import Client, RequestRefusedError
-from backend.jobs import JobTable, Spec
+from backend.jobs import JobTable
 from backend.reconstruction import requested
+from backend.specs import Spec
 from blender_addon.protocol import (
     Cancel,
-    Done,
     GetJob,
     Job,
     JobIs,
+    JobRemoved,
     Jobs,
     JobState,
     Kind,
     ListJobs,
-    Ping,
+    Rerun,
     StageBegan,
     Step,
 )
 from geneman.run_folder import STAGES, RunFolder
+from tests.backend.fuzzing import fuzz_by_coverage, fuzz_decoders, fuzz_server
 from tests.backend.running import PATIENCE, RECIPE, Running, ended, running, submit
-from tests.backend.test_protocol import damage, seeds
 from tests.tiny_chain import run
 
 pytestmark = [
@@ -77,16 +80,13 @@ def test_killed_in_each_stage_the_worker_is_replaced_and_the_result_is_the_same(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path / "store") as server, server.client() as client:
-        words = [f"die:{stage}" for stage in ("nerf_init", "finish")]
-        done = ended(client, submit(client, " ".join(words)))
+        words = " ".join(f"die:{stage}" for stage in STAGES)
+        done = ended(client, submit(client, words), 4 * PATIENCE)
         assert done.state is JobState.DONE
         check_artefacts(server, done)
-        calm = ended(client, submit(client, " ".join(words).replace("die", "live")))
-        assert calm.state is JobState.DONE
-        assert server.log().count('"event":"worker ended"') == 2
-        name = done.id
-    settled = {entry.id: entry for entry in JobTable(server.store / "jobs.sqlite").all()}
-    assert settled[name].restarts == 0  # it finished a stage since
+        assert server.log().count('"event":"worker ended","code":-9') == len(STAGES)
+        assert done.restarts == 0  # it finished a stage since each of them
+    assert outcome(server, done.id) == undisturbed(tmp_path, server, done.id)
 
 
 def test_a_job_that_always_kills_its_worker_fails_with_a_sentence_and_the_next_one_runs(
@@ -172,15 +172,16 @@ def test_sigterm_writes_a_checkpoint_tells_clients_and_the_next_start_goes_on(
     assert outcome(server, name) == undisturbed(tmp_path, server, name)
 
 
-def test_cancelled_in_any_stage_a_job_stops_within_two_seconds(tmp_path: Path) -> None:
+def test_cancelled_in_any_stage_a_job_stops_and_keeps_what_it_has(tmp_path: Path) -> None:
     with running(tmp_path / "store", pause=PAUSE) as server, server.client() as client:
         for stage in STAGES:
             name = submit(client)
             until_step(client, name, stage, 3)
-            began = time.monotonic()
             client.command(Cancel(name), JobIs)
-            assert ended(client, name).state is JobState.CANCELLED
-            assert time.monotonic() - began < 2.0
+            stopped = ended(client, name)
+            assert stopped.state is JobState.CANCELLED
+            finished = STAGES[: STAGES.index(stage)]
+            assert [a.name.split("/")[0] for a in stopped.artefacts] == sorted(finished)
 
 
 def test_a_cancelled_jobs_cancellation_survives_kill_9(tmp_path: Path) -> None:
@@ -205,38 +206,123 @@ def test_a_server_that_is_stopped_for_a_while_goes_on(tmp_path: Path) -> None:
         assert ended(client, name).state is JobState.DONE
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], check=False
-    )
-    if mounted.returncode:
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of its own for a while."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
         pytest.skip("this machine lets nobody mount a disk")
     try:
-        with running(disk / "store") as server, server.client() as client:
-            with pytest.raises(RequestRefusedError, match="free disk") as caught:
-                submit(client)
-            assert caught.value.problem.kind is Kind.DISK
-            assert not list(server.store.glob("jobs/*"))
+        yield folder
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("where", ["requests", "control", "events"])
-def test_damaged_messages_never_disturb_a_running_server(tmp_path: Path, where: str) -> None:
-    chance, good = random.Random(0), [frames for frames, _ in seeds()]
-    with running(tmp_path / "store") as server, server.client() as client:
-        other = Client(server.connection())
-        socket = other._connected(getattr(server.connection(), where))
-        for number in range(5000):
-            socket.send_multipart(damage(chance.choice(good), chance) or [b""])
-            while socket.poll(0):
-                socket.recv_multipart()
-            if number % 500 == 0:
-                client.command(Ping(), Done)
-        other.close()
-        client.command(Ping(), Done)
+def fill(disk: Path) -> None:
+    """Leave not a page free."""
+    left = psutil.disk_usage(str(disk)).free
+    with (disk / "filling").open("wb", buffering=0) as filling, contextlib.suppress(OSError):
+        os.posix_fallocate(filling.fileno(), 0, left - 2**16)
+        filling.seek(0, os.SEEK_END)
+        while True:
+            filling.write(bytes(4096))
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "disk", "64m") as disk,
+        running(disk / "store") as server,
+        server.client() as client,
+    ):
+        with pytest.raises(RequestRefusedError, match="free disk") as caught:
+            submit(client)
+        assert caught.value.problem.kind is Kind.DISK
+        assert not list(server.store.glob("jobs/*"))
+
+
+def test_a_disk_that_fills_up_under_a_job_loses_nothing(tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "disk", "900m") as disk,
+        running(disk / "store", pause=PAUSE) as server,
+        server.client() as client,
+    ):
+        done, name = submit(client), submit(client)
+        assert ended(client, done).state is JobState.DONE
+        until_step(client, name, "sculpt")
+        worker = server.worker()
+        worker.suspend()
+        fill(disk)
+        worker.resume()
+        failed = ended(client, name)
+        assert failed.failure is not None
+        assert failed.failure.problem.kind is Kind.DISK
+        (disk / "filling").unlink()
+        client.ask(Rerun(name), JobIs)
+        again = ended(client, name)
+        assert again.state is JobState.DONE
+        check_artefacts(server, again)
+        check_artefacts(server, client.ask(GetJob(done), JobIs).job)
+
+
+def test_a_clock_that_jumps_disturbs_nobody(tmp_path: Path) -> None:
+    options = ("--hang-seconds", "20", "--silence-seconds", "20")
+    module = "tests.backend.jumping_clock"
+    with (
+        running(tmp_path / "store", *options, pause=PAUSE, module=module) as server,
+        server.client() as client,
+    ):
+        first, second = submit(client), submit(client)
+        assert ended(client, first).state is JobState.DONE
+        done = ended(client, second)
+        assert done.state is JobState.DONE
+        assert done.restarts == 0
+        assert 0 < done.seconds < 60
+    assert outcome(server, first) == outcome(server, second)
+
+
+def test_old_jobs_go_by_policy_and_everybody_is_told_why(tmp_path: Path) -> None:
+    with running(tmp_path / "store") as server:
+        with server.client() as client:
+            name = submit(client)
+            ended(client, name)
+        server.stop()
+        server.start()
+        with server.client() as client:  # without a policy everything stays
+            assert client.ask(GetJob(name), JobIs).job.state is JobState.DONE
+        server.stop()
+        server.options = ("--keep-days", "0.00001")
+        server.start()
+        with Client(server.connection()) as client:
+            client.follow()
+            gone = client.wait(lambda e: isinstance(e, JobRemoved) and e.job == name, PATIENCE)
+            assert "--keep-days" in getattr(gone, "reason", "")
+            server.until(lambda: not (server.store / "jobs" / name).exists())
+        assert '"event":"job removed"' in server.log()
+
+
+def test_two_workers_share_the_queue_and_one_that_dies_takes_only_its_own_job(
+    tmp_path: Path,
+) -> None:
+    options = ("--device", "cpu", "--restarts", "0")  # a second one beside the first
+    with running(tmp_path / "store", *options, pause=PAUSE) as server, server.client() as client:
+        bad, good = submit(client, "hang:sculpt"), submit(client)
+        until_step(client, bad, "sculpt")
+        until_step(client, good, "nerf_init")  # both run at once
+        workers = psutil.Process(server.pid).children()
+        assert len(workers) == 2
+        assert ended(client, good).state is JobState.DONE
+        client.command(Cancel(bad), JobIs)
+        assert ended(client, bad).state is JobState.CANCELLED
         assert ended(client, submit(client)).state is JobState.DONE
-    assert "request failed" not in server.log()
+
+
+def test_damaged_messages_never_disturb_a_running_server(tmp_path: Path) -> None:
+    with running(tmp_path / "store") as server, server.client() as client:
+        fuzz_server(server, client, 3000)
+
+
+def test_nothing_but_a_protocol_error_comes_out_of_the_decoders(tmp_path: Path) -> None:
+    assert fuzz_decoders(1000) >= 1000
+    if fuzz_by_coverage(2000, tmp_path) is None:
+        pytest.skip("needs atheris, which has no wheel for every system")

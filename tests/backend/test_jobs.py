@@ -1,5 +1,6 @@
 """The table of jobs: only legal moves, and nothing that was told is ever lost."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -7,13 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from backend.jobs import MOVES, IllegalMoveError, JobTable, Spec
+from backend.ballast import BALLAST_BYTES
+from backend.jobs import MOVES, SCHEMA, IllegalMoveError, JobTable
+from backend.specs import Spec
 from blender_addon.frames import new_token
 from blender_addon.protocol import Artefact, Failure, JobState, Kind, Problem
 
@@ -40,9 +44,9 @@ def state(table: JobTable, job: str) -> JobState:
 
 def test_jobs_start_in_the_order_in_which_they_came_and_each_once(table: JobTable) -> None:
     jobs = [add(table) for _ in range(5)]
-    claimed = [entry.id for _ in range(5) if (entry := table.claim())]
+    claimed = [entry.id for _ in range(5) if (entry := table.claim("cpu"))]
     assert claimed == jobs
-    assert table.claim() is None
+    assert table.claim("cpu") is None
 
 
 def test_a_job_that_is_sent_twice_is_one_job(table: JobTable) -> None:
@@ -53,10 +57,10 @@ def test_a_job_that_is_sent_twice_is_one_job(table: JobTable) -> None:
 
 def test_a_re_run_that_is_asked_twice_runs_once(table: JobTable) -> None:
     job = add(table)
-    table.claim()
+    table.claim("cpu")
     table.move(job, JobState.DONE)
     assert table.again(job, SPEC, "request 1")
-    table.claim()
+    table.claim("cpu")
     table.move(job, JobState.DONE)
     assert not table.again(job, SPEC, "request 1")
     assert state(table, job) is JobState.DONE
@@ -88,7 +92,7 @@ def test_a_waiting_job_goes_where_it_is_moved(table: JobTable) -> None:
     described = table.describe(b)
     assert described is not None
     assert described.position == 2
-    table.claim()
+    table.claim("cpu")
     with pytest.raises(IllegalMoveError):
         table.reorder(a, 1)
 
@@ -97,8 +101,8 @@ def test_an_ended_job_can_be_removed_with_its_artefacts_and_no_other(table: JobT
     job = add(table)
     with pytest.raises(IllegalMoveError):
         table.remove(job)
-    table.claim()
-    table.end_stage(job, seconds=1.0, start=None, artefacts=[Artefact("a/b", 1, "0")])
+    table.claim("cpu")
+    table.end_stage(job, "a", seconds=1.0, start=None, artefacts=[Artefact("a/b", 1, "0")])
     table.move(job, JobState.DONE)
     assert table.artefacts(job)
     table.remove(job)
@@ -108,7 +112,7 @@ def test_an_ended_job_can_be_removed_with_its_artefacts_and_no_other(table: JobT
 
 def test_a_failure_is_kept_until_the_next_run(table: JobTable) -> None:
     job = add(table)
-    table.claim()
+    table.claim("cpu")
     failure = Failure(Problem(Kind.CRASH, "It died."), "sculpt")
     table.move(job, JobState.FAILED, failure=failure)
     found = table.get(job)
@@ -123,7 +127,7 @@ def test_a_failure_is_kept_until_the_next_run(table: JobTable) -> None:
 def test_a_dead_servers_jobs_wait_again_and_count_the_restart(tmp_path: Path) -> None:
     table = JobTable(tmp_path / "jobs.sqlite")
     running, cancelling, waiting = (add(table) for _ in range(3))
-    table.claim(), table.claim()
+    table.claim("cpu"), table.claim("cpu")
     table.move(cancelling, JobState.CANCELLING)
     again = JobTable(tmp_path / "jobs.sqlite")
     assert dict(again.recover()) == {
@@ -147,7 +151,8 @@ def test_a_newer_table_is_refused(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from backend.jobs import JobTable, Spec
+from backend.jobs import JobTable
+from backend.specs import Spec
 from blender_addon.frames import new_token
 table = JobTable(Path(sys.argv[1]))
 while True:
@@ -193,7 +198,7 @@ class TableAgainstList(RuleBasedStateMachine):
 
     @rule()
     def claim(self) -> None:
-        entry = self.table.claim()
+        entry = self.table.claim("cpu")
         assert (entry.id if entry else None) == (self.queue[0] if self.queue else None)
         if entry:
             self.states[self.queue.pop(0)] = JobState.RUNNING
@@ -247,3 +252,31 @@ class TableAgainstList(RuleBasedStateMachine):
 
 TestTable = TableAgainstList.TestCase
 TestTable.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+def test_a_table_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    old = tmp_path / "old.sqlite"
+    with contextlib.closing(sqlite3.connect(old)) as db:
+        db.executescript(SCHEMA.replace(",\n  device TEXT NOT NULL DEFAULT '', stages BLOB", ""))
+        db.execute("PRAGMA user_version = 1")
+    table = JobTable(old)
+    assert table.add("a" * 32, owner="me", label="x", spec=Spec(photo="photo.png"), request="r")
+    entry = table.claim("cuda:1")
+    assert entry is not None
+    assert (entry.device, entry.stages) == ("cuda:1", ())
+    table.close()
+
+
+def test_a_full_disk_costs_the_ballast_not_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = JobTable(tmp_path / "jobs.sqlite")
+    table.take_ballast()
+    ballast = tmp_path / "jobs.ballast"
+    assert ballast.stat().st_size == BALLAST_BYTES
+    table.add("a" * 32, owner="me", label="x", spec=Spec(photo="photo.png"), request="r")
+    full = SimpleNamespace(free=0)
+    monkeypatch.setattr("backend.ballast.disk_usage", lambda _: full)
+    table.reorder("a" * 32, 1)
+    assert not ballast.exists()
+    assert table.waiting() == ["a" * 32]

@@ -95,6 +95,7 @@ STRATEGIES: dict[type, Callable[[Any], st.SearchStrategy[Any]]] = {
         fitting(info.key_type), fitting(info.value_type), max_size=3
     ),
     inspect.VarTupleType: lambda info: st.lists(fitting(info.item_type), max_size=3).map(tuple),
+    inspect.TupleType: lambda info: st.tuples(*map(fitting, info.item_types)),
     inspect.StructType: _struct,
 }
 

@@ -57,4 +57,5 @@ def misbehaving(name: str, stage: Stage) -> Stage:
 
 def program(device: str) -> Reconstruction:
     assert device == "cpu"
-    return Reconstruction(CPU, {n: misbehaving(n, s) for n, s in CHAIN.items()}, PRIORS)
+    chain = {name: misbehaving(name, stage) for name, stage in CHAIN.items()}
+    return Reconstruction(CPU, chain, PRIORS, kernels=False)
