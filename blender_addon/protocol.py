@@ -7,144 +7,135 @@ Three sockets, each a ROUTER at the server and a DEALER at the client, all under
     control    `Control` -> `Reply`    cancel, shut down, ping: never behind an upload
     events     `Feed` -> `Event`       what happens to the jobs, with replay for who comes late
 
-`docs/protocol.md` tells the order in which they go. How messages lie in frames: `frames.py`.
+`docs/protocol.md` tells the order in which they go. How messages lie in frames: `frames.py`. What
+they speak of: `protocol_jobs.py`. Events: `protocol_events.py`. Import all names from here.
 Times are seconds; a moment is a Unix time and only ever shown, never compared. Paths do not occur.
 """
 
-import enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from blender_addon.frames import (
-    Array,
-    Envelope,
-    Token,
+from .frames import Array, Envelope, Token
+from .protocol_events import (
+    Event,
+    Feed,
+    Follow,
+    JobChanged,
+    JobRemoved,
+    NotReady,
+    OfStage,
+    Picture,
+    Ready,
+    Received,
+    StageBegan,
+    StageEnded,
+    Step,
+    Stopping,
+    Surface,
+    Texture,
+    Warming,
+)
+from .protocol_jobs import (
+    ENDED,
+    Artefact,
+    Camera,
+    Count,
+    Device,
+    Failure,
+    Job,
+    JobState,
+    Kind,
+    Label,
+    MeshFrame,
+    Name,
+    Placement,
+    Problem,
+    Prompt,
+    Recipe,
+    Seed,
+    Setting,
+    StageIs,
+    StageState,
+    Welcome,
+    Wish,
 )
 
-Label = Annotated[str, msgspec.Meta(max_length=200)]
-"""A text that people see."""
-Prompt = Annotated[str, msgspec.Meta(max_length=2000)]
-Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_]{1,40}\Z")]
-"""Of a stage, preset or loss."""
-Count = Annotated[int, msgspec.Meta(ge=0)]
+__all__ = [
+    "CONTROLS",
+    "ENDED",
+    "EVENTS",
+    "FEEDS",
+    "MAX_CHUNK_BYTES",
+    "REPLIES",
+    "REQUESTS",
+    "Artefact",
+    "Camera",
+    "Cancel",
+    "Chunk",
+    "Control",
+    "Count",
+    "Device",
+    "Done",
+    "Edits",
+    "Event",
+    "Failure",
+    "Feed",
+    "Fetch",
+    "Follow",
+    "FreeMemory",
+    "GetJob",
+    "GetMetrics",
+    "Hello",
+    "Job",
+    "JobChanged",
+    "JobIs",
+    "JobRemoved",
+    "JobState",
+    "Jobs",
+    "Kind",
+    "Label",
+    "ListJobs",
+    "MapName",
+    "MeshFrame",
+    "Metrics",
+    "Move",
+    "Name",
+    "NotReady",
+    "OfStage",
+    "Picture",
+    "Ping",
+    "Placement",
+    "Problem",
+    "Prompt",
+    "Ready",
+    "Received",
+    "Recipe",
+    "Refused",
+    "Remove",
+    "Reply",
+    "Request",
+    "Rerun",
+    "Seed",
+    "Setting",
+    "Shutdown",
+    "StageBegan",
+    "StageEnded",
+    "StageIs",
+    "StageState",
+    "Step",
+    "Stopping",
+    "Submit",
+    "Surface",
+    "Texture",
+    "Warming",
+    "Welcome",
+    "Wish",
+]
 
 MAX_CHUNK_BYTES = 2**20
 """How much of an artefact one `Fetch` may ask for."""
 MapName = Literal["mask", "normal", "depth", "landmarks"]
-
-
-class JobState(enum.StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
-"""States that only a `Rerun` or a `Remove` leaves."""
-
-
-class Kind(enum.StrEnum):
-    """What sort of thing went wrong: for icons and for programs; people read the sentence."""
-
-    INPUT = "input"
-    """The photo, a file or an option breaks a rule."""
-    MEMORY = "memory"
-    """The device or the machine ran out of memory."""
-    CRASH = "crash"
-    """The worker died."""
-    HANG = "hang"
-    """The worker took no step for too long."""
-    DISK = "disk"
-    """The server's disk is full, or the client's share of it."""
-    LIMIT = "limit"
-    """The client asked too fast or for too much."""
-    UNKNOWN_JOB = "unknown_job"
-    STATE = "state"
-    """The job is not in a state in which that can be done."""
-    PROTOCOL = "protocol"
-    """The message broke the protocol."""
-    STOPPING = "stopping"
-    """The server is about to stop."""
-    FAULT = "fault"
-    """Ours."""
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What went wrong, for people and for programs."""
-
-    kind: Kind
-    sentence: str
-    """Rule, value and remedy in one sentence."""
-    remedy: str = ""
-    """Only the remedy, for a button's hint; empty if the sentence has none apart."""
-    traceback: str = ""
-    """Of faults; without paths of the server."""
-
-
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a job failed."""
-
-    problem: Problem
-    stage: str = ""
-
-
-class Artefact(msgspec.Struct, frozen=True):
-    """A finished file of a job."""
-
-    name: str
-    """As in 'finish/model.glb': the stage and the file, for `Fetch`."""
-    size: Count
-    """Bytes."""
-    sha256: str
-
-
-class Job(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known about a job."""
-
-    id: Token
-    label: Label
-    state: JobState
-    position: Count = 0
-    """In the queue: 1 is next; 0 is not waiting."""
-    stage: str = ""
-    """The stage that runs, or ran last."""
-    restarts: Count = 0
-    """How often its worker died since it last finished a stage."""
-    created: float = 0.0
-    changed: float = 0.0
-    seconds: float = 0.0
-    """Of computing, all stages together."""
-    failure: Failure | None = None
-    artefacts: tuple[Artefact, ...] = ()
-
-
-class Setting(msgspec.Struct, frozen=True):
-    """One setting of the recipe, as a form shows it."""
-
-    path: str
-    """Dotted, as in 'sculpt.steps'."""
-    type: str
-    default: Any
-    limits: str
-    """As in '>= 1, <= 10', or empty."""
-    text: str
-
-
-class Device(msgspec.Struct, frozen=True):
-    """Where jobs are computed."""
-
-    name: str
-    """'cpu' or 'cuda'."""
-    title: str
-    memory_bytes: Count
-    free_bytes: Count
-
 
 # ---- requests ---------------------------------------------------------------------------------
 
@@ -157,16 +148,31 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Edits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What somebody changed by hand; each takes its stage's place, later stages run anew."""
+    """What somebody made by hand; each takes its stage's place, and later stages run anew.
+
+    A mesh alone is the result of `sculpt` (with texture coordinates, they are kept for the
+    texture). A texture alone is painted on the result of `pixel_texture`. A mesh with texture
+    coordinates and a texture is the result of `pixel_texture`, whole.
+    """
 
     mask: Array | None = None
-    """H W, `u1`: 255 is the person; of the photo's size."""
+    """Who is the person: H W, `u1`, 255 is inside; or a file (png). Of the photo's own size, as
+    prepare/photo_mask.png is."""
     vertices: Array | None = None
-    """V 3, `f4`, in world coordinates: with `faces`, the result of `sculpt`."""
+    """V 3, `f4`, in `frame`: with `faces`, an edited mesh."""
     faces: Array | None = None
-    """F 3, `i4`."""
+    """F 3, `i4`, counter-clockwise from outside."""
+    uv: Array | None = None
+    """T 2, `f4`, in [0, 1], v up: with `uv_faces`; the texture then keeps to it."""
+    uv_faces: Array | None = None
+    """F 3, `i4`: indexes `uv` corner by corner."""
+    mesh: Array | None = None
+    """In place of these four a file: glb (y up, as the format has it), or safetensors or npz
+    with arrays of these names."""
+    frame: MeshFrame = MeshFrame.SCENE
+    """Of the vertices. A glb's axes are turned before it counts."""
     albedo: Array | None = None
-    """H W 3, `u1`, sRGB, row 0 on top: the texture of `pixel_texture`'s result."""
+    """H W 3, `u1`, sRGB, row 0 on top (v = 1); or a file (png, jpeg, webp). Any size."""
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit", omit_defaults=True):
@@ -178,14 +184,18 @@ class Submit(msgspec.Struct, frozen=True, tag="submit", omit_defaults=True):
     photo: Array
     """A file: png, jpeg, webp or heic."""
     preset: Name = "draft"
-    recipe: dict[str, dict[str, Any]] = {}
-    """Settings other than the preset's: stage, field, value."""
+    recipe: Recipe = {}
+    """Settings other than the preset's."""
     maps: dict[MapName, Array] = {}
-    """Files (png, or npz with one array) or arrays (mask H W `u1`, landmarks 33 4 `f4` ...)."""
+    """Files (png; npz or safetensors with one array) or arrays (mask H W `u1`, normal H W 3 `f4`,
+    depth H W `f4`, landmarks 33 4 `f4`)."""
     prompt: Prompt = ""
-    seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
+    seed: Seed = 0
+    start: Name | None = None
+    """The first stage to run after `prepare`, when `edits` hold what it needs."""
     until: Name | None = None
     """The last stage to run."""
+    edits: Edits = Edits()
 
 
 class ListJobs(msgspec.Struct, frozen=True, tag="list_jobs"):
@@ -207,11 +217,14 @@ class Rerun(msgspec.Struct, frozen=True, tag="rerun", omit_defaults=True):
     until: Name | None = None
     preset: Name | None = None
     """None keeps the preset and the recipe."""
-    recipe: dict[str, dict[str, Any]] = {}
+    recipe: Recipe = {}
     """Laid over the job's own recipe."""
     prompt: Prompt | None = None
-    seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
+    seed: Seed | None = None
     edits: Edits = Edits()
+    discard: tuple[Name, ...] = ()
+    """Stages whose results were made by hand and may now be computed again. Without it, a
+    `start` at or before such a stage is refused, kind `edited`."""
 
 
 class Move(msgspec.Struct, frozen=True, tag="move"):
@@ -272,26 +285,11 @@ Control = Cancel | Ping | Shutdown
 # ---- replies ----------------------------------------------------------------------------------
 
 
-class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
-    """Who answers, and what it can do."""
-
-    version: str
-    """Of the backend's package; the protocol's own stands in the preamble."""
-    capabilities: tuple[str, ...]
-    """Such as 'zstd': arrays may be compressed."""
-    ready: bool
-    """Whether a worker has described itself; until then the rest is empty (see `Ready`)."""
-    stages: tuple[str, ...] = ()
-    presets: dict[str, dict[str, dict[str, Any]]] = {}
-    """Every preset's settings by stage and field."""
-    settings: tuple[Setting, ...] = ()
-    devices: tuple[Device, ...] = ()
-
-
 class JobIs(msgspec.Struct, frozen=True, tag="job_is"):
     """How a job stands, after what was asked was done."""
 
     job: Job
+    wish: Wish | None = None
 
 
 class Jobs(msgspec.Struct, frozen=True, tag="jobs"):
@@ -326,130 +324,6 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 Reply = Welcome | JobIs | Jobs | Chunk | Metrics | Done | Refused
 
-
-# ---- events -----------------------------------------------------------------------------------
-
-
-class Follow(msgspec.Struct, frozen=True, tag="follow"):
-    """Send me what happens to my jobs, beginning with how things stand.
-
-    A client that returns names the session and the last sequence it has; then it gets only what
-    changed since. With another session it gets everything.
-    """
-
-    session: str = ""
-    since: Count = 0
-
-
-class Received(msgspec.Struct, frozen=True, tag="received"):
-    """I have everything up to this sequence; send on. Due after each event or a few."""
-
-    sequence: Count
-
-
-Feed = Follow | Received
-
-
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """A worker has described itself: what `Hello` would now be answered."""
-
-    welcome: Welcome
-
-
-class JobChanged(msgspec.Struct, frozen=True, tag="job_changed"):
-    """A job is new, or stands differently: state, position, artefacts, failure."""
-
-    job: Job
-
-
-class JobRemoved(msgspec.Struct, frozen=True, tag="job_removed"):
-    """A job and its files are gone."""
-
-    job: Token
-    reason: str
-    """Who did it: 'request', or the policy that did, in words."""
-
-
-class StageBegan(msgspec.Struct, frozen=True, tag="stage_began"):
-    """A stage is about to take its first step, or `first_step` when it goes on."""
-
-    job: Token
-    stage: Name
-    steps: Count
-    first_step: Count = 0
-
-
-class Step(msgspec.Struct, frozen=True, tag="step"):
-    """A stage has taken a step."""
-
-    job: Token
-    stage: Name
-    step: Count
-    steps: Count
-    losses: dict[str, float]
-    """Weighted terms, which add up to the total."""
-    seconds_left: float
-    """For this stage."""
-
-
-class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
-    """A stage has ended and its result is saved."""
-
-    job: Token
-    stage: Name
-    seconds: float
-    kept: bool
-    """Whether the result was there before."""
-
-
-class Picture(msgspec.Struct, frozen=True, tag="picture"):
-    """A picture of the work so far."""
-
-    job: Token
-    stage: Name
-    step: Count
-    image: Array
-    """H W 3, `u1`, sRGB, row 0 on top."""
-
-
-class Surface(msgspec.Struct, frozen=True, tag="surface"):
-    """The surface so far, in world coordinates (z up, the person faces -y)."""
-
-    job: Token
-    stage: Name
-    step: Count
-    topology: Count
-    """Grows whenever the faces change."""
-    vertices: Array
-    """V 3, `f4`."""
-    faces: Array | None
-    """F 3, `i4`; None if they are those of the last `Surface` with this topology."""
-
-
-class Texture(msgspec.Struct, frozen=True, tag="texture"):
-    """The textured surface of a stage's result."""
-
-    job: Token
-    stage: Name
-    vertices: Array
-    """V 3, `f4`."""
-    faces: Array
-    """F 3, `i4`."""
-    uv: Array
-    """T 2, `f4`, v up."""
-    uv_faces: Array
-    """F 3, `i4`: indexes `uv` corner by corner."""
-    albedo: Array
-    """H W 3, `u1`, sRGB, row 0 on top (v = 1)."""
-
-
-class Stopping(msgspec.Struct, frozen=True, tag="stopping"):
-    """The server stops; running jobs go on at its next start."""
-
-
-OfStage = StageBegan | Step | StageEnded | Picture | Surface | Texture
-"""What a worker tells about a job."""
-Event = Ready | JobChanged | JobRemoved | Stopping | OfStage
 
 REQUESTS = msgspec.msgpack.Decoder(Envelope[Request])
 CONTROLS = msgspec.msgpack.Decoder(Envelope[Control])

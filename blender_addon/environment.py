@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The private environment that the backend runs in: where it lies, and whether it will do.
+
+FOLDER/environment.json     which of the environments below is the current one
+FOLDER/environments/NAME/   a whole Python environment; without a mention above: unfinished
+FOLDER/cache/               downloads, kept so that updates and second attempts are quick
+FOLDER/set_up.log           what the last set-up said
+"""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from .frames import MAJOR
+from .processes import WINDOWS, clean_environment
+from .troubles import Remedy, Trouble, TroubleError
+
+RECORD, ENVIRONMENTS, CACHE, LOG = "environment.json", "environments", "cache", "set_up.log"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment with a backend in it."""
+
+    python: Path
+    """Its interpreter."""
+    version: str
+    """Of the backend's package."""
+    protocol: tuple[int, int]
+    """Major and minor version of the protocol that it speaks."""
+    torch: str = ""
+    """As in '2.13.0+cu130'; the part behind + says what it was built for."""
+    wheel: str = ""
+    """sha256 of the wheel it was made from; empty for one that we did not make."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """`environment.json`."""
+
+    name: str
+    """Of the folder in `environments`."""
+    version: str
+    protocol: tuple[int, int]
+    torch: str
+    wheel: str
+
+
+def python_of(environment: Path) -> Path:
+    """Give where an environment's interpreter lies, on this system."""
+    return environment / ("Scripts/python.exe" if WINDOWS else "bin/python")
+
+
+def current(folder: Path) -> Environment | None:
+    """Give the environment that was set up there, by its record alone: quick.
+
+    Returns None if there is none, or its interpreter is gone.
+    """
+    try:
+        record = msgspec.json.decode((folder / RECORD).read_bytes(), type=Record)
+    except (OSError, msgspec.DecodeError):
+        return None
+    python = python_of(folder / ENVIRONMENTS / record.name)
+    if not python.exists():
+        return None
+    return Environment(python, record.version, record.protocol, record.torch, record.wheel)
+
+
+def make_current(folder: Path, name: str, found: Environment) -> None:
+    """Let an environment be the current one, whole or not at all.
+
+    Raises:
+        OSError: The record cannot be written.
+    """
+    record = Record(name, found.version, found.protocol, found.torch, found.wheel)
+    partial = folder / f".{RECORD}.{os.getpid()}"
+    with partial.open("wb") as file:
+        file.write(msgspec.json.encode(record))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, folder / RECORD)
+
+
+_QUESTION = """
+import importlib.metadata, json
+def version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+found = {"version": version("geneman"), "torch": version("torch"), "protocol": [0, 0]}
+if found["version"]:
+    import backend.exits, zmq
+    from blender_addon.frames import MAJOR, MINOR
+    found["protocol"] = [MAJOR, MINOR]
+print(json.dumps(found))
+"""
+"""Asks without loading torch, which would take seconds."""
+
+
+class _Answer(msgspec.Struct):
+    version: str
+    torch: str
+    protocol: tuple[int, int]
+
+
+def examine(python: Path, *, seconds: float = 60.0) -> Environment:
+    """Ask an interpreter what it has; starts it, so call this from a thread.
+
+    Raises:
+        TroubleError: It cannot be started, or has no backend, or one that is not whole.
+    """
+    try:
+        asked = subprocess.run(
+            [str(python), "-I", "-c", _QUESTION],
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            timeout=seconds,
+            check=False,
+        )
+        lines = asked.stdout.decode(errors="replace").splitlines()
+        answer = msgspec.json.decode(lines[-1] if lines else "", type=_Answer)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = getattr(error, "strerror", None) or f"no answer for {seconds:.0f} seconds"
+        raise _unfit(
+            f"The backend's Python must be startable, but '{python}' is not ({why}): set the "
+            "backend up again, or choose another environment."
+        ) from error
+    except msgspec.DecodeError as error:
+        words = asked.stderr.decode(errors="replace").strip()
+        last = words.splitlines()[-1] if words else f"it ended with code {asked.returncode}"
+        raise _unfit(
+            f"The backend's environment must be whole, but '{python}' says '{last[:200]}': set the "
+            "backend up again, or choose another environment.",
+            words,
+        ) from error
+    if not answer.version:
+        raise _unfit(
+            f"The environment must have the backend installed, but '{python}' has no package "
+            "'geneman': set the backend up, or choose another environment."
+        )
+    return Environment(python, answer.version, answer.protocol, answer.torch)
+
+
+def check(environment: Environment, *, version: str = "") -> None:
+    """See that we can work with it.
+
+    Args:
+        environment: What `examine` or `current` gave.
+        version: Of the backend that is wanted; empty takes any that speaks our protocol.
+
+    Raises:
+        TroubleError: It speaks another protocol, or is another version.
+    """
+    spoken = environment.protocol[0]
+    if spoken != MAJOR:
+        newer = spoken > MAJOR
+        raise TroubleError(
+            Trouble(
+                f"Add-on and backend must speak the same protocol, but the backend "
+                f"{environment.version} speaks {spoken} and the add-on {MAJOR}: "
+                + ("update the add-on." if newer else "set the backend up again."),
+                Remedy.UPDATE_ADDON if newer else Remedy.SET_UP,
+            )
+        )
+    if version and environment.version != version:
+        raise _unfit(
+            f"The backend must have the add-on's version {version}, but the one installed is "
+            f"{environment.version}: set the backend up again."
+        )
+
+
+def interpreter(chosen: Path) -> Path:
+    """Give the interpreter of what the user chose: an environment's folder, or the file itself.
+
+    Raises:
+        TroubleError: There is none.
+    """
+    for candidate in (chosen, python_of(chosen), chosen / "python.exe"):
+        if candidate.is_file():
+            return candidate.absolute()
+    raise TroubleError(
+        Trouble(
+            f"An existing environment must be its folder or its interpreter, but '{chosen}' has no "
+            "Python in it: choose the folder that holds "
+            f"{'Scripts' if WINDOWS else 'bin'}.",
+            Remedy.CONNECT,
+        )
+    )
+
+
+def _unfit(sentence: str, detail: str = "") -> TroubleError:
+    return TroubleError(Trouble(sentence, Remedy.SET_UP, detail))

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Blender tells us: files loaded and saved, undo, and meshes that somebody edits."""
+
+from typing import Any
+
+import bpy
+from bpy.app.handlers import persistent
+
+from . import session
+
+
+@persistent
+def _loaded(*_: object) -> None:
+    if (here := session.known()) is not None:
+        here.arrivals.forget_scenes()
+
+
+@persistent
+def _undone(*_: object) -> None:
+    if (here := session.known()) is not None:
+        here.arrivals.after_undo()
+
+
+@persistent
+def _saving(*_: object) -> None:
+    """Keep what was painted by hand: Blender would drop images that have no file."""
+    from .photo import MASK
+    from .scene_import import ALBEDO, ROLE
+
+    for image in bpy.data.images:
+        if image.get(ROLE) in (MASK, ALBEDO) and image.is_dirty:
+            image.pack()
+
+
+@persistent
+def _changed(_scene: Any, graph: Any) -> None:
+    """Notice when a person is edited by hand: later stages are stale then."""
+    here = session.known()
+    if here is None:
+        return
+    from .scene_import import JOB, PERSON, ROLE
+
+    for update in graph.updates:
+        found = update.id
+        ours = update.is_updated_geometry and found.get(ROLE) == PERSON
+        if ours and found.id_type == "OBJECT" and found.mode in ("EDIT", "SCULPT"):
+            here.model.edited(found[JOB], "sculpt")
+
+
+HANDLERS = {
+    "load_post": _loaded,
+    "undo_post": _undone,
+    "redo_post": _undone,
+    "save_pre": _saving,
+    "depsgraph_update_post": _changed,
+}
+
+
+def register() -> None:
+    """Listen to Blender."""
+    for name, handler in HANDLERS.items():
+        getattr(bpy.app.handlers, name).append(handler)
+
+
+def unregister() -> None:
+    """Listen no more."""
+    for name, handler in HANDLERS.items():
+        listed = getattr(bpy.app.handlers, name)
+        if handler in listed:
+            listed.remove(handler)
