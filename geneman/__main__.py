@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "Make the weights of the bundled priors from rendered people.",
     "serve": "Start the backend that Blender and `geneman jobs` talk to.",
     "jobs": "Submit, list, cancel, re-run and fetch the backend's jobs.",
+    "batch": "Reconstruct every photo of a folder, on this machine or on a cluster.",
     "weights": "List, fetch and verify the learned weights.",
     "doctor": "Say what this machine has: devices, versions, threads, accelerators, weights.",
 }

@@ -15,16 +15,31 @@ NAMES = ("auto", "cpu", "cuda")
 def choose(name: str) -> torch.device:
     """Give the device that an option names; 'auto' takes CUDA where there is one.
 
+    Args:
+        name: auto, cpu, cuda, or cuda:1 for the second of several.
+
     Raises:
         OptionError: There is no such device here.
     """
-    if name not in NAMES:
+    kind, _, index = name.partition(":")
+    if kind not in NAMES or (index and (kind != "cuda" or not index.isdecimal())):
         raise OptionError(
-            "--device must be one of auto, cpu, cuda", value=f"'{name}'", remedy="leave it out"
+            "--device must be one of auto, cpu, cuda, or cuda:1 for the second",
+            value=f"'{name}'",
+            remedy="leave it out",
         )
-    if name == "cuda" and not torch.cuda.is_available():
+    if index and torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        if int(index) < count:
+            return torch.device(name)
         raise OptionError(
-            "--device cuda needs a CUDA device and a torch built for it",
+            f"--device {name} needs {int(index) + 1} CUDA devices",
+            value=count,
+            remedy=f"count from cuda:0 to cuda:{count - 1}",
+        )
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise OptionError(
+            f"--device {name} needs a CUDA device and a torch built for it",
             value=f"torch {torch.__version__} that sees none",
             remedy="use --device cpu, or install a CUDA build of torch (extra 'cuda')",
         )

@@ -9,7 +9,7 @@ every value that it takes.
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import msgspec
@@ -34,6 +34,19 @@ class Field:
     limits: str
     """As in '>= 1, <= 10', or empty."""
     text: str
+    kind: str = "text"
+    """What a form needs: bool, int, float, text, choice, floats (a list) or schedule."""
+    minimum: float | None = None
+    maximum: float | None = None
+    above: bool = False
+    """Whether the minimum itself is not allowed."""
+    below: bool = False
+    """Whether the maximum itself is not allowed."""
+    choices: tuple[str, ...] = ()
+    length: int = 0
+    """Of a list."""
+    optional: bool = False
+    """Whether None may be given."""
 
 
 def to_json(settings: object) -> dict[str, Any]:
@@ -69,16 +82,33 @@ def override(settings: T, texts: Mapping[str, str], *, path: str = "recipe") -> 
     Raises:
         OptionError: A field is unknown, of another type or out of its limits.
     """
+    return _build(type(settings), settings, _tree(texts, path), path, strict=False)
+
+
+def overlay(settings: T, data: Mapping[str, Mapping[str, Any]], *, path: str = "recipe") -> T:
+    """Replace fields by json's values, by stage and dotted path: `{"sculpt": {"steps": 50}}`.
+
+    Groups may be nested instead of dotted.
+
+    Raises:
+        OptionError: A field is unknown, of another type or out of its limits.
+    """
+    dotted = {f"{stage}.{name}": v for stage, fields in data.items() for name, v in fields.items()}
+    return _build(type(settings), settings, _tree(dotted, path), path, strict=True)
+
+
+def _tree(values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Nest values by their dotted names."""
     tree: dict[str, Any] = {}
-    for dotted, text in texts.items():
+    for dotted, value in values.items():
         *folders, name = dotted.split(".")
         place = tree
         for folder in folders:
             place = place.setdefault(folder, {})
             if not isinstance(place, dict):
-                raise _broken(f"{path}.{dotted}", "belong to a group", text)
-        place[name] = text
-    return _build(type(settings), settings, tree, path, strict=False)
+                raise _broken(f"{path}.{dotted}", "belong to a group", value)
+        place[name] = value
+    return tree
 
 
 def describe(defaults: object, *, path: str = "") -> list[Field]:
@@ -90,16 +120,45 @@ def describe(defaults: object, *, path: str = "") -> list[Field]:
         if dataclasses.is_dataclass(default):
             described += describe(default, path=f"{dotted}.")
             continue
-        plain, meta = _unwrap(hint)
-        optional = [_unwrap(part) for part in get_args(plain)] if meta is None else []
-        if any(limits for _, limits in optional):
-            plain, meta = next(pair for pair in optional if pair[1] is not None)
-        signs = ((sign, getattr(meta, key, None)) for key, sign in LIMITS.items())
-        limits = ", ".join(f"{sign} {limit:g}" for sign, limit in signs if limit is not None)
-        shown = msgspec.to_builtins(_plain(default))
         text = " ".join(texts.get(name, "").split())
-        described.append(Field(dotted, _name(plain), shown, limits, text))
+        described.append(_described(dotted, hint, msgspec.to_builtins(_plain(default)), text))
     return described
+
+
+def _described(path: str, hint: Any, default: Any, text: str) -> Field:
+    plain, meta = _unwrap(hint)
+    optional = type(None) in get_args(plain)
+    if optional:
+        parts = [part for part in get_args(plain) if part is not type(None)]
+        plain, inner = _unwrap(parts[0])
+        meta = meta or inner
+    bounds = {key: getattr(meta, key, None) for key in LIMITS}
+    limits = (f"{LIMITS[key]} {bound:g}" for key, bound in bounds.items() if bound is not None)
+    return Field(
+        path,
+        _name(plain),
+        default,
+        ", ".join(limits),
+        text,
+        kind=_kind(plain),
+        minimum=bounds["ge"] if bounds["gt"] is None else bounds["gt"],
+        maximum=bounds["le"] if bounds["lt"] is None else bounds["lt"],
+        above=bounds["gt"] is not None,
+        below=bounds["lt"] is not None,
+        choices=get_args(plain) if get_origin(plain) is Literal else (),
+        length=len(get_args(plain)) if get_origin(plain) is tuple else 0,
+        optional=optional,
+    )
+
+
+def _kind(plain: Any) -> str:
+    if plain == Schedule:
+        return "schedule"
+    if get_origin(plain) is Literal:
+        return "choice"
+    if get_origin(plain) is tuple:
+        return "floats"
+    return {bool: "bool", int: "int", float: "float"}.get(plain, "text")
 
 
 def _texts(kind: type) -> dict[str, str]:
@@ -135,6 +194,8 @@ def _unwrap(hint: Any) -> tuple[Any, msgspec.Meta | None]:
 def _name(plain: Any) -> str:
     if plain == Schedule:
         return "number or schedule"
+    if get_origin(plain) is Literal:
+        return " or ".join(get_args(plain))
     return plain.__name__ if isinstance(plain, type) else str(plain)
 
 

@@ -201,9 +201,10 @@ def test_a_finished_run_holds_what_it_promises(finished: Path) -> None:
     record = json.loads((finished / "run.json").read_text())
     assert all(record["stages"][stage]["seconds"] > 0 for stage in STAGES)
     assert record["peak_memory_bytes"] > 2**26
-    assert record["reference"]["psnr"] > 0
-    assert 0 < record["reference"]["mask_iou"] <= 1
-    assert 0 <= record["reference"]["normal_deg"] < 90
+    # At 96 pixels a third of the figure is outline: an empty picture has 3 dB, a shifted one 8.
+    assert record["reference"]["psnr"] > 13
+    assert record["reference"]["mask_iou"] > 0.85
+    assert record["reference"]["normal_deg"] < 12
     assert record["stages"]["prepare"]["facts"]["sources"]["normal"] == "given"
     assert record["preset"] == "draft"
     assert record["recipe"]["sculpt"]["steps"] == 20

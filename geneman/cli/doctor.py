@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -41,7 +42,7 @@ def command(arguments: Sequence[str]) -> int:
     """Print the diagnosis."""
     options = parse(Doctor, "doctor", arguments)
     if options.warm:
-        compile_kernels(choose("auto"))
+        compile_kernels(choose("auto"), _tell)
         importlib.import_module("pymatting")  # numba compiles at import and keeps the result
     found = diagnosis()
     if options.json:
@@ -56,6 +57,12 @@ def command(arguments: Sequence[str]) -> int:
             )
             console.print(f"  {name:<16} {line}")
     return 0
+
+
+def _tell(done: int, of: int) -> None:
+    """Say how far the compiling is: Blender's Set Up Backend shows it."""
+    sys.stderr.write(f"Compiled {done} of {of} kernel modules\n")
+    sys.stderr.flush()
 
 
 def diagnosis() -> dict[str, dict[str, Any]]:

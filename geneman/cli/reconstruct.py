@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import Positional, arg
+from tyro.conf import EnumChoicesFromValues, Positional, arg
 
 from geneman.chain import CHAIN, bundled_priors
 from geneman.cli.arguments import parse, say, take_overrides, wants_help
@@ -17,6 +17,8 @@ from geneman.cli.live import shown
 from geneman.cli.references import measure
 from geneman.device import choose
 from geneman.errors import OptionError
+from geneman.handmade import HandMade, MeshFrame, with_handmade
+from geneman.handmade_files import read_mesh, read_texture
 from geneman.pipeline import Request, reconstruct
 from geneman.presets import PAPER, PRESETS
 from geneman.run_folder import STAGES, RunFolder
@@ -48,6 +50,16 @@ class Reconstruct:
     """MediaPipe's 33 body points: npy."""
     prompt: str | None = None
     """What the photo shows, in words."""
+    mesh: Path | None = None
+    """A mesh made by hand, in the place of sculpt's: .glb, or .npz or .safetensors with vertices,
+    faces and perhaps uv and uv_faces, to which the texture then keeps."""
+    mesh_frame: Annotated[MeshFrame, EnumChoicesFromValues] = MeshFrame.METRES
+    """Where it lies: metres (as in model.glb), scene (as sculpt's result) or anywhere (it is
+    brought to where its outline fills the photo's). z up (a .glb: y up), facing the camera."""
+    texture: Path | None = None
+    """A painted texture, in the place of pixel_texture's: png, jpeg or webp of any size."""
+    discard: tuple[str, ...] = ()
+    """Stages whose results were made by hand and may be computed again."""
     start: Annotated[str | None, arg(name="from")] = None
     """Run this stage and those after it again."""
     until: str | None = None
@@ -68,6 +80,18 @@ class Reconstruct:
         names = ("mask", "normal", "depth", "landmarks", "prompt")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
+    def handmade(self) -> HandMade:
+        """Read what was made by hand.
+
+        Raises:
+            MeshFileError: A file is none, or does not fit.
+        """
+        mesh, painted = (None, None) if self.mesh is None else read_mesh(self.mesh)
+        albedo = None if self.texture is None else read_texture(self.texture)
+        if albedo is None and self.start == STAGES[-1]:
+            albedo = painted  # nothing else is left to make a texture
+        return HandMade(mesh, self.mesh_frame, albedo)
+
 
 def command(arguments: Sequence[str]) -> int:
     """Reconstruct, show how it goes, and say where the results are."""
@@ -78,11 +102,12 @@ def command(arguments: Sequence[str]) -> int:
     options = parse(Reconstruct, "reconstruct", others)
     request = _request(options, overrides)
     console = Console(stderr=True, highlight=False)
-    device = choose(options.device)
+    device, made = choose(options.device), options.handmade()
     wanted = {"quiet": options.quiet, "json": options.json, "losses": options.losses}
     with RunFolder.locked(options.output) as run:
+        chain = with_handmade(CHAIN, made, run, device)
         with shown(**wanted, console=console) as report:
-            reconstruct(request, run, CHAIN, priors=bundled_priors(), device=device, report=report)
+            reconstruct(request, run, chain, priors=bundled_priors(), device=device, report=report)
         with storage_errors(run.path):
             run.record.reference = measure(run, device)
             run.save()
@@ -106,6 +131,7 @@ def _request(options: Reconstruct, overrides: dict[str, str]) -> Request:
         seed=options.seed,
         start=options.start,
         until=options.until,
+        discard=options.discard,
     )
     request.digests()
     request.selected()

@@ -32,7 +32,8 @@ def command(arguments: Sequence[str]) -> int:
     if options.json:
         record = msgspec.to_builtins(run.record)
         for stage, state in run.states().items():
-            record["stages"].setdefault(stage, {})["state"] = str(state)
+            shown = record["stages"].setdefault(stage, {})
+            shown |= {"state": str(state), "edited": run.is_edited(stage)}
         say(msgspec.json.encode(record).decode())
         return 0
     table = Table(box=None)
@@ -42,7 +43,8 @@ def command(arguments: Sequence[str]) -> int:
         summary = run.record.stages.get(stage)
         losses = ", ".join(f"{n} {v:.4g}" for n, v in (summary.losses if summary else {}).items())
         seconds = f"{summary.seconds:.1f}" if summary else ""
-        table.add_row(stage, f"[{COLOURS[state]}]{state}[/]", seconds, losses)
+        by_hand = ", by hand" if run.is_edited(stage) else ""
+        table.add_row(stage, f"[{COLOURS[state]}]{state}[/]{by_hand}", seconds, losses)
     console = Console()
     console.print(table)
     if run.record.reference:

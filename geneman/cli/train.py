@@ -1,25 +1,39 @@
 """`geneman train`: make the bundled priors' weights."""
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from rich.console import Console
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from geneman import device
 from geneman.cli.arguments import parse, say
-from geneman.progress import Event, StepDone
+from geneman.errors import OptionError
+from geneman.progress import Event, Report, StepDone
+from geneman.settings import nearest
 from geneman.storage import storage_errors
 from geneman.training.geometry_prior import GeometryTraining, train
+from geneman.training.view_prior import ViewTraining
 
 SHOW_EVERY = 20
 """Steps between two lines about the losses."""
 
+PRIORS = ("geometry-prior", "view-prior")
+"""What can be trained."""
+
+VIEWS = 8
+"""Views of a ring."""
+
 
 @dataclass(frozen=True)
 class Train:
-    """Train a bundled prior on rendered people; run again in the same folder to go on."""
+    """Train a bundled prior on rendered people; run again in the same folder to go on.
+
+    The other prior has other settings: see `geneman train view-prior --help`.
+    """
 
     prior: Positional[Literal["geometry-prior"]]
     """What to train."""
@@ -32,9 +46,85 @@ class Train:
     settings: OmitArgPrefixes[GeometryTraining] = field(default_factory=GeometryTraining)
 
 
+@dataclass(frozen=True)
+class TrainViews:
+    """Train the view prior on people seen from all around; run again in the same folder to go on.
+
+    What is rendered may be kept in a folder, and rendered beforehand on another machine.
+    """
+
+    prior: Positional[Literal["view-prior"]]
+    """What to train."""
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Folder for weights, card, learning curves, samples and checkpoint."""
+    people: Path | None = None
+    """Folder of rigged avatars (.glb); not needed where all rings are rendered already."""
+    wardrobe: Path | None = None
+    """Folder of MakeHuman's clothes, hair and skins; without it, avatars alone are shown."""
+    rings: Path | None = None
+    """Folder that keeps what is rendered, 40 kB a ring; without it, nothing is kept."""
+    limit: int = 0
+    """Different rings to learn from, again and again; 0: always new ones."""
+    render: int = 0
+    """Render so many rings, and those for validation, into --rings, and do not train."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    settings: OmitArgPrefixes[ViewTraining] = field(default_factory=ViewTraining)
+
+
 def command(arguments: Sequence[str]) -> int:
     """Train until the minutes are over."""
+    named = arguments[0] if arguments else "-"
+    if not named.startswith("-") and named not in PRIORS:
+        raise OptionError(
+            "geneman train takes the name of a prior",
+            value=f"'{named}'",
+            remedy=nearest(named, PRIORS),
+        )
+    if named == "view-prior":
+        return _views(arguments)
     options = parse(Train, "train", arguments)
+    with storage_errors(options.out):
+        train(options.people, options.wardrobe, options.out, options.settings, _lines())
+    say(str(options.out / "geometry.safetensors"))
+    return 0
+
+
+def _views(arguments: Sequence[str]) -> int:
+    from geneman.priors.bundled.view_network import STANDARD_SHAPE
+    from geneman.training import view_prior
+    from geneman.training.view_sources import render, sources
+
+    options = parse(TrainViews, "train", arguments)
+    found = sources(
+        options.people,
+        options.wardrobe,
+        options.rings,
+        size=options.settings.size,
+        count=VIEWS,
+        seed=options.settings.seed,
+        limit=options.limit,
+    )
+    if options.render:
+        render(found, options.render, options.settings, say)
+        return 0
+    out = options.out or Path("view-prior")
+    with storage_errors(out):
+        view_prior.train(
+            *found,
+            out,
+            options.settings,
+            _lines(),
+            device=device.choose(options.device),
+            shape=replace(STANDARD_SHAPE, size=options.settings.size),
+            command=shlex.join(["geneman", "train", *arguments]),
+        )
+    say(str(out / "view.safetensors"))
+    return 0
+
+
+def _lines() -> Report:
+    """Say the losses every few steps."""
     console = Console(stderr=True, highlight=False)
 
     def show(event: Event) -> None:
@@ -42,7 +132,4 @@ def command(arguments: Sequence[str]) -> int:
             terms = "  ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
             console.print(f"step {event.step}  {terms}")
 
-    with storage_errors(options.out):
-        train(options.people, options.wardrobe, options.out, options.settings, show)
-    say(str(options.out / "geometry.safetensors"))
-    return 0
+    return show

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32, Shaped
 from numpy import ndarray
 from PIL import Image
 
+from geneman.array_files import SUFFIXES, ArrayFileError, only_array
 from geneman.errors import MapError, PhotoError
 from geneman.preprocess.framing import POINTS
 from geneman.preprocess.photo import open_picture
@@ -29,13 +30,13 @@ class GivenMaps:
     """Files (and a text) that the user gives beside the photo; each is optional."""
 
     mask: Path | None = None
-    """PNG (white or opaque = person) or a boolean npy."""
+    """PNG (white or opaque = person) or a boolean array (npy, npz, safetensors)."""
     normal: Path | None = None
     """8-bit PNG, n = 2 c - 1; camera frame: x right, y up, z towards the viewer."""
     depth: Path | None = None
-    """8- or 16-bit PNG or npy; larger = farther; up to scale and shift."""
+    """8- or 16-bit PNG or an array; larger = farther; up to scale and shift."""
     landmarks: Path | None = None
-    """33 x 4 npy: x, y in [-1, 1] with y up, depth (smaller = nearer), visibility."""
+    """33 x 4 array: x, y in [-1, 1] with y up, depth (smaller = nearer), visibility."""
     prompt: str | None = None
     """What the photo shows, in words."""
 
@@ -137,22 +138,15 @@ def _picture(kind: str, path: Path) -> Image.Image:
 
 
 def _array(kind: str, path: Path) -> Shaped[ndarray, "..."]:
-    """Read an npy file; never a pickled one."""
+    """Read the one array of a file; never a pickled one."""
     try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        return only_array(path)
+    except ArrayFileError as error:
         raise MapError(
-            f"The {kind} must be an npy array of numbers",
-            value=f"{path.name}, which is none",
+            f"The {kind} must be one array of numbers in an npy, npz or safetensors file",
+            value=str(error),
             remedy="write it with numpy.save",
         ) from error
-    if not isinstance(values, ndarray) or values.dtype.kind not in "biuf":
-        raise MapError(
-            f"The {kind} must be an npy array of numbers",
-            value=f"something else in {path.name}",
-            remedy="write one array with numpy.save",
-        )
-    return values
 
 
 def _shaped(
@@ -174,7 +168,7 @@ def _shaped(
 
 
 def _mask(kind: str, path: Path) -> Bool[ndarray, "h w"]:
-    if path.suffix == ".npy":
+    if path.suffix in SUFFIXES:
         values = _array(kind, path)
         _shaped(kind, path, values, "height x width", right=values.ndim == 2)  # noqa: PLR2004
         top = _FULL_8_BIT if values.dtype.kind in "iu" and values.max(initial=0) > 1 else 1
@@ -188,7 +182,7 @@ def _mask(kind: str, path: Path) -> Bool[ndarray, "h w"]:
 
 
 def _normal(kind: str, path: Path) -> Float32[ndarray, "h w 3"]:
-    if path.suffix == ".npy":
+    if path.suffix in SUFFIXES:
         values = _array(kind, path).astype(np.float32)
         right = values.ndim == _VECTOR and values.shape[-1] == _VECTOR
         _shaped(kind, path, values, "height x width x 3", right=right)
@@ -198,7 +192,7 @@ def _normal(kind: str, path: Path) -> Float32[ndarray, "h w 3"]:
 
 
 def _depth(kind: str, path: Path) -> Float32[ndarray, "h w"]:
-    if path.suffix == ".npy":
+    if path.suffix in SUFFIXES:
         values = _array(kind, path).astype(np.float32)
         return _shaped(kind, path, values, "height x width", right=values.ndim == 2)  # noqa: PLR2004
     return _grey(_picture(kind, path))

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from numpy import ndarray
 from scipy import ndimage
 
@@ -20,6 +20,12 @@ RIM = 2.0
 where the matte says that the person covers them wholly, lenses and JPEG mix in the background."""
 GUESS_WEIGHT = 0.04
 """Pull of the guess against one of the matting equations per pixel: a tie-breaker."""
+SHADOW_LEVEL, SHADOW_ALPHA = 40, 0.9
+"""Brightest channel (of 255) and cover below which a translucent pixel may be a shadow's."""
+FAINT = 0.04
+"""Cover that is not worth telling from none."""
+SHADOW_SEAM = 0.004
+"""Half width, as a share of the photo's diagonal, that the translucent seam of hair never has."""
 _SHIFTS = (1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 1e-1)
 _MOST_ENTRIES = 60_000_000  # of the preconditioner: 1 GB at the very worst, 0.1 GB in practice
 _HALF, _OPAQUE = 0.5, 0.98
@@ -56,6 +62,28 @@ def alpha_matte(
     alpha = person.astype(np.float32).ravel()
     alpha[unknown] = solved.clip(0, 1)
     return alpha.reshape(known.shape)
+
+
+def without_shadow(
+    colour: UInt8[ndarray, "h w 3"], alpha: Float32[ndarray, "h w"]
+) -> Float32[ndarray, "h w"]:
+    """Take the shadow that a cut-out casts out of its alpha.
+
+    A shadow is what is nearly black, lets light through, and is wider than a seam of dark hair.
+
+    Args:
+        colour: Not premultiplied, sRGB.
+        alpha: Of the file.
+
+    Returns:
+        Alpha that is 0 in the shadow.
+    """
+    translucent = (alpha > FAINT) & (alpha < SHADOW_ALPHA)
+    dim = (colour.max(axis=-1) < SHADOW_LEVEL) & translucent
+    radius = max(2, round(SHADOW_SEAM * math.hypot(*alpha.shape)))
+    wide = ndimage.distance_transform_edt(dim) > radius
+    shadow = dim & (ndimage.distance_transform_edt(~wide) <= radius + 1)
+    return np.where(shadow, np.float32(0), alpha)
 
 
 def foreground_colour(

@@ -16,13 +16,18 @@ from geneman.view import ReferenceView
 
 MASK, NORMAL, DEPTH, LANDMARKS = "mask.png", "normal.png", "depth.png", "landmarks.npy"
 CUT_OUT, HIDDEN_NORMAL, HIDDEN_COLOUR = "cut_out.png", "hidden_normal.png", "hidden_colour.png"
+PHOTO_MASK = "photo_mask.png"
+"""At the photo's own size and place, for a brush."""
 _TOP, _TOP_16 = 255, 65535
 
 
-def save_pictures(view: ReferenceView, folder: Path) -> None:
+def save_pictures(
+    view: ReferenceView, folder: Path, photo_mask: Float32[ndarray, "H W"] | None = None
+) -> None:
     """Write the maps as pictures, black (or transparent) outside the person; each whole or not.
 
-    Depth becomes 16 bits, 0 the nearest: scale and shift are lost, as in any given depth map.
+    `photo_mask` lies over the photo itself; the others are those of the square. Depth becomes 16
+    bits, 0 the nearest: scale and shift are lost, as in any given depth map.
     """
     folder.mkdir(parents=True, exist_ok=True)
     arrays = (view.colour, view.mask, view.normal, view.hidden.normal, view.hidden.colour)
@@ -35,6 +40,8 @@ def save_pictures(view: ReferenceView, folder: Path) -> None:
     _write(_levels((normal + 1) / 2 * shown), folder / NORMAL)
     _write(_levels((back_normal + 1) / 2 * shown), folder / HIDDEN_NORMAL)
     _write(_levels(back * shown), folder / HIDDEN_COLOUR)
+    if photo_mask is not None:
+        _write(_levels(photo_mask), folder / PHOTO_MASK)
     depth = view.depth.cpu().numpy()
     near, far = depth[inside].min(), depth[inside].max()
     share = ((depth - near) / max(far - near, 1e-6)).clip(0, 1) * shown[..., 0]

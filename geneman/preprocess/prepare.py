@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float32
 from msgspec import Meta
 from numpy import ndarray
+from PIL import Image
 from torch import Tensor
 
 from geneman.errors import MapError
@@ -50,6 +51,8 @@ class Prepared:
     view: ReferenceView
     sources: Mapping[str, str]
     """mask, landmarks, normal, depth, hidden, prompt -> "given", or who estimated it."""
+    photo_mask: Float32[ndarray, "H W"]
+    """The person's cover of each pixel of the photo itself: what people paint on."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def run(
     view = _completed(square, given.prompt, priors, device)
     report(ImagePreview(STAGE, 2, (view.normal.cpu() + 1) / 2))
     report(StepDone(STAGE, 2, _STEPS, {}, 0.0))
-    return Prepared(view, _sources(subject, given, place, priors))
+    photo_mask = np.asarray(Image.fromarray(subject.alpha).resize(picture.size))
+    return Prepared(view, _sources(subject, given, place, priors), photo_mask)
 
 
 def _recentred(subject: Subject, maps: Maps, config: PrepareConfig) -> _Placement:

@@ -19,6 +19,7 @@ from geneman.preprocess.cut_out import (
     nobody_found,
     only_main_person,
 )
+from geneman.preprocess.matting import without_shadow
 from geneman.preprocess.person import PersonModels, Pose
 from geneman.preprocess.photo import Photo
 from geneman.preprocess.removal import remove_background
@@ -74,7 +75,8 @@ def find_subject(photo: Photo, mask: Bool[ndarray, "h w"] | None) -> Subject:
         alpha = np.asarray(Image.fromarray(known).reduce(shrunk))
         _must_show_something(alpha)
         if mask is None:
-            alpha = in_one_piece(alpha, alpha > _HALF)  # shadows fade in alpha channels
+            alpha = without_shadow(colour, alpha)
+            alpha = in_one_piece(alpha, alpha > _HALF)
         source = GIVEN if mask is not None else ALPHA
         return _with_pose(colour, alpha, models, shrunk, source)
     removed = remove_background(picture)

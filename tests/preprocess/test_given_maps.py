@@ -105,7 +105,7 @@ def test_pickles_and_texts_are_no_arrays(tmp_path):
     text.write_text("a mask")
     words = saved(np.array(["a", "b"]), tmp_path / "words.npy")
     for path in (pickled, text, words):
-        with pytest.raises(MapError, match="npy array of numbers"):
+        with pytest.raises(MapError, match="one array of numbers"):
             read_maps(GivenMaps(mask=path), SIZE)
 
 

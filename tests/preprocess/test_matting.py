@@ -1,7 +1,7 @@
 import numpy as np
 from scipy import ndimage
 
-from geneman.preprocess.matting import alpha_matte, foreground_colour
+from geneman.preprocess.matting import alpha_matte, foreground_colour, without_shadow
 
 SIZE = 64
 RED, GREEN = np.array([0.8, 0.1, 0.1], np.float32), np.array([0.1, 0.7, 0.2], np.float32)
@@ -70,3 +70,17 @@ def test_thin_things_keep_their_middle():
     alpha[30:33] = 1  # three pixels wide: nothing is far from its outline
     colour = foreground_colour(photo_of(alpha), alpha)
     assert np.abs(colour[31] - RED).max() < 0.05
+
+
+def test_a_cut_outs_shadow_goes_and_a_seam_of_black_hair_stays():
+    y, x = np.mgrid[:256, :256]
+    hair = (np.hypot(x - 128, y - 70) < 50).astype(np.float32)
+    seam = ndimage.gaussian_filter(hair, 1.0)
+    shadow = np.where((y > 180) & (y < 220) & (abs(x - 160) < 60), np.float32(0.6), 0)
+    body = (y >= 118) & (y < 240) & (abs(x - 128) < 30)
+    alpha = np.maximum.reduce([seam, shadow, body.astype(np.float32)])
+    colour = np.where(body[..., None], np.uint8(150), np.uint8(8)).repeat(3, axis=-1)
+    found = without_shadow(colour, alpha)
+    assert (found[(shadow > 0) & ~body] == 0).all()
+    kept = (shadow == 0) | body
+    assert (found[kept] == alpha[kept]).all()
