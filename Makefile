@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile \
        --constraint requirements/cpu.txt
 DEMO ?= demo
+GUI ?= build/gui
 NEEDED_MB := 4000
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo addon test test-blender test-gui fuzz lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +18,9 @@ help:
 	@echo "make demo    setup, then a photo that scikit-image ships becomes a 3D person in $(DEMO)/"
 	@echo "make test    setup with the test tools, then all checks"
 	@echo "make lint    only the checks that run nothing"
+	@echo "make addon   the Blender add-on's zips, for all platforms, in dist/"
+	@echo "make test-blender   the add-on's tests in Blender 4.2, 4.5, 5.0 and 5.2 (make test: 4.5 alone)"
+	@echo "make test-gui       the add-on in a real Blender's window: needs Linux, root and debootstrap"
 
 # ---- environment -----------------------------------------------------------------------------
 
@@ -52,12 +56,15 @@ $(DEMO)/astronaut.png: | $(VENV)/.installed
 demo: setup $(DEMO)/astronaut.png
 	$(BIN)/geneman reconstruct $(DEMO)/astronaut.png -o $(DEMO)/run --preset draft
 
+addon: $(VENV)/.installed
+	$(BIN)/python build_addon.py --all
+
 # ---- checks ----------------------------------------------------------------------------------
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy geneman backend blender_addon
+	$(BIN)/mypy geneman backend blender_addon build_addon.py
 	$(BIN)/lint-imports
 
 tests/gltf_validator/node_modules: tests/gltf_validator/package-lock.json
@@ -69,6 +76,18 @@ tests/gltf_validator/node_modules: tests/gltf_validator/package-lock.json
 
 test: $(VENV)/.installed-dev setup lint tests/gltf_validator/node_modules
 	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.blender_versions 4.5
+
+test-blender: $(VENV)/.installed-dev setup
+	$(BIN)/python -m tests.blender_versions --all
+
+test-gui: $(VENV)/.installed-dev setup
+	$(BIN)/python -m tests.gui.debian $(GUI)
+	GENEMAN_GUI=$(GUI) $(BIN)/python -m pytest tests/gui
+
+# Minutes; `make test` has a short one.
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.backend.fuzzing --messages 100000
 
 clean:
-	rm -rf $(VENV) $(DEMO) tests/gltf_validator/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-blender* build dist $(DEMO) tests/gltf_validator/node_modules .mypy_cache .ruff_cache .pytest_cache
