@@ -16,7 +16,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import scene_import
+from . import comparing, scene_import
 from .arrays import Pixels
 from .naming import mode_title, stage_title
 from .photo import MASK
@@ -109,6 +109,11 @@ class Arrivals:
         link = self._links.get(job)
         return link is not None and link.made and not link.lost
 
+    def pictured(self, job: str, stage: str) -> bool:
+        """Say whether the live image shows this stage of this job."""
+        shown = self._picture
+        return shown is not None and (shown.job, shown.stage) == (job, stage)
+
     def forget_scenes(self) -> None:
         """Another file was loaded: link the jobs that its scenes remember, and no others."""
         self._links.clear()
@@ -173,9 +178,9 @@ class Arrivals:
         """Take an update in."""
         self.revision += 1
         match update:
-            case PictureShown():
-                self._picture = update
-                if self._live(update.stage) and update.job in self._links:
+            case PictureShown(job=job, stage=stage) if job in self._links:
+                if self._live(stage):
+                    self._picture = update
                     self._show_picture(update)
             case SurfaceShown(job=job) | TextureShown(job=job) if job in self._links:
                 self._links[job].held = update
@@ -187,6 +192,14 @@ class Arrivals:
                 self._fetched(update)
             case JobRemoved(job=job):
                 self._links.pop(job, None)
+
+    def show_beside(self, shown: SurfaceShown | TextureShown) -> None:
+        """Put what a stage made beside its person, as one undo step."""
+        link = self._links.get(shown.job)
+        if link is not None:
+            link.work.append(Piece(lambda: self._put_beside(link, shown)))
+            link.work.append(Piece(lambda: _remember(link, shown.stage)))
+            self._go_on(link)
 
     def settle(self) -> None:
         """Try again what was held; costs nothing when nothing is."""
@@ -250,6 +263,12 @@ class Arrivals:
         if link.run:
             person[scene_import.RUN] = link.run
         link.changed = True
+
+    def _put_beside(self, link: Link, shown: SurfaceShown | TextureShown) -> None:
+        scene, person = self._scene(link), scene_import.person_of(link.job)
+        if scene is not None and person is not None:
+            comparing.stage_beside(link.job, person, scene, shown)
+            link.changed = True
 
     def _dress(self, link: Link, held: TextureShown) -> None:
         """Give a person its texture."""

@@ -19,7 +19,7 @@ _LEAST_LETTERS = 18
 def sentence(layout: Any, text: str, *, icon: str = "NONE", alert: bool = False) -> None:
     """Draw a text on as many lines as the panel's width asks for."""
     context = bpy.context
-    scale = context.preferences.system.ui_scale
+    scale = context.preferences.system.ui_scale or 1.0  # Blender has none without a window
     width = context.region.width if context.region is not None else 300
     letters = max(_LEAST_LETTERS, int((width / scale - _ICON_ROOM) / _LETTER))
     column = layout.column(align=True)
@@ -36,7 +36,11 @@ def remedy(layout: Any, name: str) -> None:
     here = session.known()
     if name == "connect" and here is not None and here.service.installed and not here.client:
         layout.operator("geneman.start", text="Connect")
-    elif name in REMEDIES:
+        return
+    if name == "set_up" and not bpy.app.online_access:
+        sentence(layout, "Its packages come over the network, which Blender does not allow yet")
+        name = "allow_online"
+    if name in REMEDIES:
         layout.operator(REMEDIES[name])
 
 
@@ -44,6 +48,9 @@ def trouble(layout: Any, found: Any, *, dismiss: bool = False) -> None:
     """Draw what went wrong, with its button."""
     row = layout.row()
     sentence(row, found.sentence, icon="ERROR", alert=True)
+    if found.detail:
+        copy = row.operator("geneman.copy_report", text="", icon="COPYDOWN", emboss=False)
+        copy.text = f"{found.sentence}\n\n{found.detail}"
     if dismiss:
         row.operator("geneman.dismiss", text="", icon="X", emboss=False)
     remedy(layout, str(found.remedy))

@@ -24,11 +24,12 @@ def _undone(*_: object) -> None:
 @persistent
 def _saving(*_: object) -> None:
     """Keep what was painted by hand: Blender would drop images that have no file."""
+    from .comparing import COPY
     from .photo import MASK
     from .scene_import import ALBEDO, ROLE
 
     for image in bpy.data.images:
-        if image.get(ROLE) in (MASK, ALBEDO) and image.is_dirty:
+        if image.get(ROLE) in (MASK, ALBEDO, COPY) and image.is_dirty:
             image.pack()
 
 

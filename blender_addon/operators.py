@@ -118,8 +118,16 @@ class GENEMAN_OT_reconstruct(bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         here.reconstruct(wish, context.scene)
+        if context.area is not None and context.area.type == "VIEW_3D":
+            _let_textures_be_seen(context.area.spaces.active.shading)
         session.wake()
         return {"FINISHED"}
+
+
+def _let_textures_be_seen(shading: Any) -> None:
+    """Have a viewport that is as Blender opens it show textures; what somebody chose stays."""
+    if shading.type == "SOLID" and shading.color_type == "MATERIAL":
+        shading.color_type = "TEXTURE"
 
 
 class GENEMAN_OT_cancel(bpy.types.Operator):
@@ -224,6 +232,8 @@ def run_again(context: Any, job: str, again: Any) -> None:
     here.notice = None
     if here.arrivals.linked(job) is None:
         here.arrivals.link(job, "Person", context.scene)
+    if again.preset is not None:
+        here.note_run(job, again)
     if here.client is not None:
         here.client.rerun(job, again)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The life of the backend: set up, start, stop, connect; and the button of each remedy."""
 
+import platform
 from typing import Any
 
 import bpy
@@ -241,6 +242,38 @@ class GENEMAN_OT_open_extensions(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class GENEMAN_OT_copy_report(bpy.types.Operator):
+    """Copies everything that a report should say."""
+
+    bl_idname = "geneman.copy_report"
+    bl_label = "Copy Report"
+    bl_description = "Copy what went wrong, in full, with all versions, to paste it into a report"
+
+    text: bpy.props.StringProperty(options={"SKIP_SAVE", "HIDDEN"})
+
+    def execute(self, context: Any) -> set[str]:
+        """Copy it; without a text of its own it is about the message that is shown."""
+        notice, text = session.current().notice, self.text
+        if not text and notice is not None:
+            text = f"{notice.sentence}\n\n{notice.detail}"
+        context.window_manager.clipboard = report_of(text)
+        self.report({"INFO"}, "Copied the report")
+        return {"FINISHED"}
+
+
+def report_of(text: str) -> str:
+    """Give a text with all versions and how the connection stands; no secrets."""
+    here = session.current()
+    facts = {
+        "GeneMAN": here.service.site.version,
+        "Blender": bpy.app.version_string,
+        "system": platform.platform(),
+    }
+    facts |= here.client.describe() if here.client is not None else {}
+    lines = [f"{name}: {value}" for name, value in facts.items() if value]
+    return "\n".join([text.strip(), "", *lines])
+
+
 REMEDIES = {
     "set_up": "geneman.set_up",
     "start": "geneman.start",
@@ -254,6 +287,7 @@ REMEDIES = {
     "retry": "geneman.rerun_stage",
     "remove_jobs": "geneman.remove_ended",
     "change_settings": "geneman.use_quickest",
+    "report": "geneman.copy_report",
 }
 """The button of each `Remedy`; `none` has none."""
 
@@ -270,4 +304,5 @@ CLASSES = (
     GENEMAN_OT_open_folder,
     GENEMAN_OT_copy_key,
     GENEMAN_OT_open_extensions,
+    GENEMAN_OT_copy_report,
 )

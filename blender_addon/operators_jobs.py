@@ -180,6 +180,13 @@ class GENEMAN_OT_show_person(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def note_recalled(job: str, outcome: Any) -> None:
+    """Let a person that is shown again keep what the backend remembers of its run."""
+    wish = getattr(outcome.reply, "wish", None)
+    if wish is not None:
+        session.current().note_run(job, wish)
+
+
 SHOWABLE = {
     "finish/model.glb": "finish",
     "pixel_texture/mesh.safetensors": "pixel_texture",
@@ -193,6 +200,9 @@ def show(context: Any, job: Any) -> None:
     here = session.current()
     here.arrivals.link(job.id, job.label or "Person", context.scene)
     here.arrivals.bring_back(job.id)
+    if here.client is not None:
+        recalled = here.client.recall(job.id)  # answered before the surface, which is larger
+        here.when_done(recalled, lambda outcome: note_recalled(job.id, outcome))
     files = {artefact.name for artefact in job.artefacts}
     stage = next((stage for name, stage in SHOWABLE.items() if name in files), None)
     if stage is not None:

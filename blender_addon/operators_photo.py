@@ -79,32 +79,39 @@ class GENEMAN_OT_paste_photo(bpy.types.Operator):
     bl_label = "Paste Photo"
     bl_description = "Take the picture, or the picture file, that was copied to the clipboard"
 
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        """Tell what is missing."""
-        if _copied_file(context) is None and not bpy.ops.image.clipboard_paste.poll():
-            return refused(cls, "There is no picture in the clipboard, nor the path of one")
-        return True
-
     def execute(self, context: Any) -> set[str]:
-        """Take it; a picture without a file is written to one, for the backend reads files."""
+        """Take it; a picture without a file is written to one, for the backend reads files.
+
+        Whether there is one is asked only now: another program owns the clipboard, and a panel
+        that asked at every drawing would wait for it.
+        """
         path = _copied_file(context)
-        if path is None:
-            before = set(bpy.data.images.keys())
-            bpy.ops.image.clipboard_paste()
-            pasted = next((i for i in bpy.data.images if i.name not in before), None)
-            if pasted is None:
-                self.report({"ERROR"}, "The clipboard's picture could not be read: save it first")
-                return {"CANCELLED"}
+        pasted = _pasted_picture() if path is None else None
+        if pasted is not None:
             folder = session.current().service.site.folder / "pasted"
             folder.mkdir(exist_ok=True)
             path = folder / time.strftime("pasted %Y-%m-%d %H-%M-%S.png")
             pasted.filepath_raw, pasted.file_format = str(path), "PNG"
             pasted.save()
             bpy.data.images.remove(pasted)
+        if path is None:
+            self.report({"ERROR"}, "There is no picture in the clipboard, nor the path of one")
+            return {"CANCELLED"}
         context.scene.geneman.photo = str(path)
         bpy.ops.ed.undo_push(message="Paste Photo")
         return {"FINISHED"}
+
+
+def _pasted_picture() -> Any | None:
+    """Give the clipboard's picture as an image; None if there is none, or no window to ask."""
+    if not bpy.ops.image.clipboard_paste.poll():
+        return None
+    before = set(bpy.data.images.keys())
+    try:
+        bpy.ops.image.clipboard_paste()
+    except RuntimeError:  # it reports that nothing is there
+        return None
+    return next((image for image in bpy.data.images if image.name not in before), None)
 
 
 def _copied_file(context: Any) -> Path | None:

@@ -11,12 +11,11 @@ import numpy as np
 
 from . import photo, session
 from .naming import stage_title
-from .operators import can_order, job_here, refused
+from .operators import can_order, can_run_again, job_here, refused
 from .operators_photo import found_mask, show_in_editor
 from .scene_import import (
     LIVE_IMAGE,
-    PERSON,
-    STAGE,
+    SHOWN,
     SceneError,
     edited_image,
     marked,
@@ -33,8 +32,6 @@ PICTURES = {
 INSPECTED = "inspected"
 SURFACES = ("sculpt", "pixel_texture")
 """Stages whose results are shown in the viewport."""
-_GAP = 1.3
-"""Widths from one person to the next."""
 
 
 def person_here(operator: Any, context: Any) -> Any:
@@ -186,27 +183,53 @@ class GENEMAN_OT_compare_stages(bpy.types.Operator):
 
     def execute(self, context: Any) -> set[str]:
         """Copy it."""
-        from .scene_import import SHOWN
+        from .comparing import copy_beside
 
         job = job_here(context)
-        person = person_of(job)
-        copy = person.copy()
-        copy.data = person.data.copy()
-        stage = stage_title(str(person.get(SHOWN, "")))
-        copy[STAGE], copy.name = stage, f"{person.name} {stage}"
-        copies = [o for o in of_job(context.scene.objects, job, PERSON) if STAGE in o]
-        width = max(float(person.dimensions.x), 0.1) * _GAP
-        copy.location.x += width * (len(copies) + 1)
-        context.scene.collection.objects.link(copy)
+        copy_beside(job, person_of(job), context.scene)
+        return {"FINISHED"}
+
+
+class GENEMAN_OT_stages_beside(bpy.types.Operator):
+    """Puts what the stages made beside the person."""
+
+    bl_idname = "geneman.stages_beside"
+    bl_label = "Stages Side by Side"
+    bl_description = "Put what each finished stage made beside the person, to compare them"
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Tell what is missing."""
+        return person_here(cls, context) is not None and can_run_again(cls, context)
+
+    def execute(self, context: Any) -> set[str]:
+        """Ask for what is not shown; it comes as live surfaces do."""
+        here, job = session.current(), job_here(context)
+        shown = str(person_of(job).get(SHOWN, ""))
+        same = {shown, "pixel_texture"} if shown == "finish" else {shown}
+        if here.arrivals.linked(job) is None:
+            here.arrivals.link(job, "Person", context.scene)
+        for stage in here.model.stage_rows(job):
+            if stage.name in SURFACES and stage.has_result and stage.name not in same:
+                here.show_beside(job, stage.name)
         return {"FINISHED"}
 
 
 class GENEMAN_OT_show_texture(bpy.types.Operator):
-    """Lets the viewport show textures."""
+    """Lets the viewport show the texture alone, or the form alone."""
 
     bl_idname = "geneman.show_texture"
     bl_label = "Show Texture"
-    bl_description = "Let this viewport show the texture without lights"
+    bl_description = "Let this viewport show textures without lights"
+
+    clay: bpy.props.BoolProperty(options={"SKIP_SAVE", "HIDDEN"})
+
+    @classmethod
+    def description(cls, _context: Any, given: Any) -> str:
+        """Say which of the two."""
+        if given.clay:
+            return told("Let this viewport show the form in clay, without textures")
+        return told("Let this viewport show textures without lights")
 
     @classmethod
     def poll(cls, context: Any) -> bool:
@@ -218,7 +241,9 @@ class GENEMAN_OT_show_texture(bpy.types.Operator):
     def execute(self, context: Any) -> set[str]:
         """Set the shading."""
         shading = context.area.spaces.active.shading
-        shading.type, shading.color_type = "SOLID", "TEXTURE"
+        shading.type = "SOLID"
+        shading.color_type = "SINGLE" if self.clay else "TEXTURE"
+        shading.light = "STUDIO" if self.clay else "FLAT"
         return {"FINISHED"}
 
 
@@ -227,7 +252,10 @@ class GENEMAN_OT_export_gltf(bpy.types.Operator):
 
     bl_idname = "geneman.export_gltf"
     bl_label = "Export glTF"
-    bl_description = "Write the person with its texture as a .glb file, in metres, facing forward"
+    bl_description = (
+        "Write the person with its texture as a .glb file, in metres, facing forward, "
+        "with its feet at the origin"
+    )
 
     filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: bpy.props.StringProperty(default="*.glb", options={"HIDDEN"})
@@ -250,7 +278,8 @@ class GENEMAN_OT_export_gltf(bpy.types.Operator):
     def execute(self, context: Any) -> set[str]:
         """Write it."""
         path = bpy.path.ensure_ext(bpy.path.abspath(self.filepath), ".glb")
-        with only_selected(context, person_of(job_here(context))):
+        person = person_of(job_here(context))
+        with only_selected(context, person), at_the_origin(person):
             try:
                 bpy.ops.export_scene.gltf(
                     filepath=path,
@@ -287,11 +316,23 @@ def only_selected(context: Any, found: Any) -> Iterator[None]:
         layer.objects.active = active
 
 
+@contextmanager
+def at_the_origin(found: Any) -> Iterator[None]:
+    """Let an object stand at the origin for a while: where it stands in the scene is chance."""
+    place = found.location.copy()
+    found.location = (0.0, 0.0, 0.0)
+    try:
+        yield
+    finally:
+        found.location = place
+
+
 CLASSES = (
     GENEMAN_OT_inspect,
     GENEMAN_OT_match_camera,
     GENEMAN_OT_add_turntable,
     GENEMAN_OT_compare_stages,
+    GENEMAN_OT_stages_beside,
     GENEMAN_OT_show_texture,
     GENEMAN_OT_export_gltf,
 )

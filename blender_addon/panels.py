@@ -50,12 +50,13 @@ class GENEMAN_PT_reconstruct(InSidebar, bpy.types.Panel):
         row = row_here(context)
         waiting = here is not None and here.waiting is not None
         working = is_open(row) or waiting
-        _draw_photo(layout, context.scene.geneman, small=working and LIVE_IMAGE in bpy.data.images)
+        live = _live_picture(here, row)
+        _draw_photo(layout, context.scene.geneman, live)
         column = layout.column()
         column.use_property_split = True
         column.prop(context.scene.geneman, "preset")
         if working:
-            _draw_progress(layout, here, row, waiting=waiting)
+            _draw_progress(layout, row, waiting=waiting)
         else:
             button = layout.column()
             button.scale_y = 1.6
@@ -64,20 +65,27 @@ class GENEMAN_PT_reconstruct(InSidebar, bpy.types.Panel):
             _draw_state(layout, here, row, context.scene.geneman.job)
 
 
-def _draw_photo(layout: Any, wanted: Any, *, small: bool) -> None:
-    """Draw the picker and the photo; smaller while there is something better to look at."""
+def _live_picture(here: Any, row: Any) -> Any | None:
+    """Give what the stage that runs now shows of its work, if it shows anything."""
+    if here is None or row is None or not here.arrivals.pictured(row.job.id, row.job.stage):
+        return None
+    return bpy.data.images.get(LIVE_IMAGE) if is_open(row) else None
+
+
+def _draw_photo(layout: Any, wanted: Any, live: Any | None) -> None:
+    """Draw the picker and the photo, or in its place what is becoming of it."""
     row = layout.row(align=True)
     row.prop(wanted, "photo", text="")
     row.operator("geneman.paste_photo", text="", icon="PASTEDOWN")
-    if wanted.photo_image is not None:
-        if not small:
-            picture(layout, wanted.photo_image, 8.0)
-    elif not wanted.photo:
+    shown = live or wanted.photo_image
+    if shown is not None:
+        picture(layout, shown, 8.0)
+    if not wanted.photo:
         sentence(layout, "Choose a photo of one person, or drop it onto the viewport")
     elif photo.readable(wanted.photo) is None:
         sentence(layout, "The photo is not there any more", icon="ERROR", alert=True)
         layout.operator("geneman.choose_photo")
-    else:
+    elif shown is None:
         sentence(layout, "Blender cannot show this kind of picture; the backend can read it")
 
 
@@ -103,15 +111,13 @@ def _draw_state(layout: Any, here: Any, row: Any, job: str) -> None:
         layout.operator("geneman.show_person")
 
 
-def _draw_progress(layout: Any, here: Any, row: Any, *, waiting: bool) -> None:
+def _draw_progress(layout: Any, row: Any, *, waiting: bool) -> None:
     line = layout.row(align=True)
     if waiting or row is None:
         line.label(text="Waits for the backend", icon="SORTTIME")
     else:
         line.progress(factor=row.fraction, text=row.sentence)
     line.operator("geneman.cancel", text="", icon="X")
-    if not waiting and here is not None and LIVE_IMAGE in bpy.data.images:
-        picture(layout, bpy.data.images[LIVE_IMAGE], 8.0)
 
 
 class GENEMAN_PT_mask(InSidebar, bpy.types.Panel):
@@ -233,38 +239,49 @@ class GENEMAN_PT_stages(InSidebar, bpy.types.Panel):
         if here is None:
             return
         column = self.layout.column(align=True)
-        for number, stage in enumerate(here.model.stage_rows(context.scene.geneman.job)):
-            _draw_stage(column, context, number, stage)
+        ended = not is_open(row_here(context))
+        for stage in here.model.stage_rows(context.scene.geneman.job):
+            row = column.row(align=True)
+            _draw_stage(row, stage)
+            _draw_stage_buttons(row, context, stage, ended=ended)
 
 
-def _draw_stage(layout: Any, context: Any, number: int, stage: Any) -> None:
-    row = layout.row(align=True)
+def _draw_stage(row: Any, stage: Any) -> None:
     title = told(stage_title(stage.name))
     if stage.state == "running":
         left = f", {_duration(stage.seconds_left)}" if stage.seconds_left is not None else ""
         row.label(text="", icon=STATE_ICONS["running"])
         row.progress(factor=stage.fraction, text=f"{title}{left}")
+        return
+    name = row.row(align=True)
+    name.active = stage.state != "waiting"
+    name.label(text=title, icon=STATE_ICONS[str(stage.state)])
+    more = name.row(align=True)
+    more.alignment = "RIGHT"
+    if stage.edited:
+        more.label(text="", icon="GREASEPENCIL")
+    elif stage.state == "stale":
+        more.label(text="Stale")
+    elif stage.seconds:
+        more.label(text=_duration(stage.seconds), translate=False)
+
+
+def _draw_stage_buttons(row: Any, context: Any, stage: Any, *, ended: bool) -> None:
+    """Draw only buttons that do something now, each always in its place."""
+    stages, hidden = session.current().model.stages, context.window_manager.geneman
+    if stage.name in _WITH_VIEWS and stage.name in stages:
+        number = stages.index(stage.name)
+        icon = "HIDE_ON" if hidden.hide_live[number] else "HIDE_OFF"
+        row.prop(hidden, "hide_live", index=number, text="", icon=icon, emboss=False)
     else:
-        name = row.split(factor=0.68, align=True)  # titles are longer than times
-        name.active = stage.state != "waiting"
-        name.label(text=title, icon=STATE_ICONS[str(stage.state)])
-        if stage.edited:
-            name.label(text="", icon="GREASEPENCIL")
-        elif stage.state == "stale":
-            name.label(text="Out of Date")
-        elif stage.seconds:
-            name.label(text=_duration(stage.seconds), translate=False)
-    buttons = row.row(align=True)
-    if stage.name in _WITH_VIEWS:
-        window = context.window_manager.geneman
-        icon = "HIDE_OFF" if window.live[number] else "HIDE_ON"
-        buttons.prop(window, "live", index=number, text="", icon=icon, emboss=False)
+        row.label(text="", icon="BLANK1")
+    if stage.has_result:
+        row.operator("geneman.inspect", text="", icon="VIEWZOOM", emboss=False).stage = stage.name
     else:
-        buttons.label(text="", icon="BLANK1")
-    inspect = buttons.row(align=True)
-    inspect.enabled = stage.has_result
-    inspect.operator("geneman.inspect", text="", icon="VIEWZOOM").stage = stage.name
-    buttons.operator("geneman.rerun_stage", text="", icon="FILE_REFRESH").stage = stage.name
+        row.label(text="", icon="BLANK1")
+    if ended:
+        again = row.operator("geneman.rerun_stage", text="", icon="FILE_REFRESH", emboss=False)
+        again.stage = stage.name
 
 
 def _duration(seconds: float) -> str:

@@ -38,13 +38,21 @@ class GENEMAN_PT_result(InSidebar, bpy.types.Panel):
         """Only where there is one."""
         return has_person(context)
 
-    def draw(self, _context: Any) -> None:
+    def draw(self, context: Any) -> None:
         """Draw it."""
-        column = self.layout.column()
+        shading = context.space_data.shading
+        flat = shading.type == "SOLID" and shading.light == "FLAT"
+        clay = shading.type == "SOLID" and shading.color_type == "SINGLE"
+        textured = flat and shading.color_type == "TEXTURE"
+        row = self.layout.row(align=True)
+        row.operator("geneman.show_texture", text="Texture", depress=textured).clay = False
+        row.operator("geneman.show_texture", text="Clay", depress=clay).clay = True
+        column = self.layout.column(align=True)
         column.operator("geneman.match_camera", icon="VIEW_CAMERA")
-        column.operator("geneman.show_texture", icon="TEXTURE")
-        column.operator("geneman.compare_stages", icon="DUPLICATE")
         column.operator("geneman.add_turntable", icon="CON_TRACKTO")
+        column = self.layout.column(align=True)
+        column.operator("geneman.stages_beside", icon="MOD_ARRAY")
+        column.operator("geneman.compare_stages", icon="DUPLICATE")
 
 
 class GENEMAN_PT_edit(InSidebar, bpy.types.Panel):

@@ -99,11 +99,10 @@ class GENEMAN_PG_job(bpy.types.PropertyGroup):
 class GENEMAN_PG_window(bpy.types.PropertyGroup):
     """What is shown."""
 
-    live: bpy.props.BoolVectorProperty(
-        name="Live View",
-        description="Show this stage's work in the viewport while it runs",
+    hide_live: bpy.props.BoolVectorProperty(
+        name="Hide Live View",
+        description="Do not show this stage's work while it runs; its result still comes",
         size=_MOST_STAGES,
-        default=(True,) * _MOST_STAGES,
     )
     jobs: bpy.props.CollectionProperty(type=GENEMAN_PG_job)
     job_index: bpy.props.IntProperty(name="Job", description="The job that the buttons act on")

@@ -13,6 +13,7 @@ from typing import Any
 
 import bpy
 import numpy as np
+from mathutils import Vector
 
 from .arrays import (
     EditedImage,
@@ -37,7 +38,12 @@ PERSON, ALBEDO = "person", "albedo"
 LIVE_IMAGE = "GeneMAN Live"
 UV_MAP = "UVMap"
 ELBOW_ROOM = 0.8
-"""Metres from the edge of one person to the middle of the next."""
+"""Metres from the edge of what stands there to the middle of the next person."""
+_HEAD, _ANKLE = 2.0, 0.1
+"""Metres between which something is in a person's way: floors and lamps are not."""
+_ROOM = 4.0
+"""Metres of what is a place to stand in rather than a thing that stands there."""
+_SOLID = ("MESH", "CURVE", "SURFACE", "META", "FONT")
 _XYZ = 3
 
 
@@ -93,15 +99,36 @@ def place(found: Any, placement: Placement) -> None:
 
 
 def new_person(job: str, label: str, scene: Any) -> Any:
-    """Add an empty person to a scene: at the origin, or beside the people who stand there."""
-    others = [one for one in scene.objects if job_of(one) and STAGE not in one]
+    """Add an empty person to a scene: at the origin, or beside what stands there."""
+    x = free_place(scene)
     mesh = marked(bpy.data.meshes.new(label), job, PERSON)
     found = marked(bpy.data.objects.new(label, mesh), job, PERSON)
-    if others:
-        edges = (one.location.x + max(corner[0] for corner in one.bound_box) for one in others)
-        found.location.x = max(edges) + ELBOW_ROOM
+    found.location.x = x
     scene.collection.objects.link(found)
     return found
+
+
+def free_place(scene: Any) -> float:
+    """Give the first x from the origin to the right where a person stands in nothing."""
+    things = sorted(_in_the_row(scene))
+    x = 0.0
+    for left, right in things:  # from the left: a later one cannot free what was taken
+        if left < x + ELBOW_ROOM and right > x - ELBOW_ROOM:
+            x = right + ELBOW_ROOM
+    return x
+
+
+def _in_the_row(scene: Any) -> Iterator[tuple[float, float]]:
+    """Give left and right ends, in metres, of what stands in the row of people."""
+    for one in scene.objects:
+        if one.type not in _SOLID:
+            continue
+        corners = np.array([one.matrix_world @ Vector(corner) for corner in one.bound_box])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        stands = low[2] < _HEAD and high[2] > _ANKLE
+        near = low[1] < ELBOW_ROOM and high[1] > -ELBOW_ROOM
+        if stands and near and max(high[:2] - low[:2]) < _ROOM:
+            yield float(low[0]), float(high[0])
 
 
 def write_surface(mesh: Any, positions: Floats, topology: Topology) -> bool:
@@ -268,17 +295,29 @@ def clothe(found: Any, job: str, image: Any) -> Any:
     """Let a person wear a texture; the material is made once and then kept, edits included."""
     material = next(of_job(bpy.data.materials, job, PERSON), None)
     if material is None:
-        material = marked(bpy.data.materials.new(found.name), job, PERSON)
-        material.use_nodes = True
-        nodes = material.node_tree.nodes
-        surface = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
-        surface.inputs["Roughness"].default_value = 0.7  # skin and cloth: neither gloss nor chalk
-        texture = nodes.new("ShaderNodeTexImage")
-        texture.location = surface.location.x - 320, surface.location.y
-        texture.image = image
-        material.node_tree.links.new(texture.outputs["Color"], surface.inputs["Base Color"])
-        nodes.active = texture
+        material = marked(new_material(found.name, image), job, PERSON)
     if material.name not in found.data.materials:
         found.data.materials.clear()
         found.data.materials.append(material)
     return material
+
+
+def new_material(name: str, image: Any) -> Any:
+    """Make a material that shows a texture."""
+    material = bpy.data.materials.new(name)
+    material.use_nodes = True
+    nodes = material.node_tree.nodes
+    surface = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
+    surface.inputs["Roughness"].default_value = 0.7  # skin and cloth: neither gloss nor chalk
+    texture = nodes.new("ShaderNodeTexImage")
+    texture.location = surface.location.x - 320, surface.location.y
+    texture.image = image
+    material.node_tree.links.new(texture.outputs["Color"], surface.inputs["Base Color"])
+    nodes.active = texture
+    return material
+
+
+def texture_node(material: Any) -> Any | None:
+    """Give the node that holds a material's texture; None if it has none."""
+    nodes = material.node_tree.nodes if material is not None and material.node_tree else ()
+    return next((node for node in nodes if node.type == "TEX_IMAGE"), None)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .service import Choice
     from .state import Model
     from .troubles import Trouble
-    from .updates import Outcome, Update
+    from .updates import Outcome, SurfaceShown, TextureShown, Update
 
 log = logging.getLogger("geneman")
 
@@ -78,6 +78,8 @@ class Session:
         self.notice: Trouble | None = None
         """What went wrong with the last thing that was asked for."""
         self.waiting: Waiting | None = None
+        self._beside: dict[str, tuple[str, str]] = {}
+        """Surfaces that were asked for to be compared: ticket -> job and stage."""
         self._after: dict[str, Callable[[Outcome], None]] = {}
         self._brought: dict[tuple[str, str], str] = {}
         self._drawn: tuple[object, ...] = ()
@@ -111,10 +113,17 @@ class Session:
             if scene.session_uid == waiting.scene:
                 wish = waiting.wish
                 job = self.client.reconstruct(wish)
-                self.arrivals.link(job, wish.label, scene, run_text(wish))
                 from .history import Origin
 
                 self.history.add(Origin(job, str(wish.photo)))
+                self.arrivals.link(job, wish.label, scene)
+                self.note_run(job, wish)
+
+    def note_run(self, job: str, wish: Any) -> None:
+        """Let the results that come from now on keep the settings and seed that make them."""
+        origin, link = self.history.get(job), self.arrivals.linked(job)
+        if link is not None:
+            link.run = run_text(origin.photo if origin is not None else "", wish)
 
     def file_of(self, job: str, name: str) -> Path:
         """Say where an artefact is kept here."""
@@ -128,6 +137,12 @@ class Session:
         """Bring a finished stage's surface into the scene."""
         if self.client is not None:
             self.client.show(job, stage, self.service.site.folder / "files" / job)
+
+    def show_beside(self, job: str, stage: str) -> None:
+        """Put a finished stage's surface beside the person."""
+        if self.client is not None:
+            ticket = self.client.show(job, stage, self.service.site.folder / "files" / job)
+            self._beside[ticket] = job, stage
 
     def fetch(self, job: str, name: str, then: "Callable[[Outcome], None] | None" = None) -> None:
         """Bring an artefact here."""
@@ -157,7 +172,7 @@ class Session:
         self._send_waiting()
         self.arrivals.settle()
         if self.client is not None:
-            self.client.live = any(bpy.context.window_manager.geneman.live)
+            self.client.live = any(map(shown_live, self.model.stages))
         busy = False
         while self.client is not None and time.perf_counter() < self._deadline:
             update = self.client.take()
@@ -171,10 +186,13 @@ class Session:
     def take_in(self, update: "Update") -> None:
         """Let an update reach everything that it concerns."""
         from .protocol import JobChanged, JobRemoved
-        from .updates import LinkChanged, Outcome, ResultMissed
+        from .updates import LinkChanged, Outcome, ResultMissed, SurfaceShown, TextureShown
 
         self.model.apply(update)
         match update:
+            case SurfaceShown() | TextureShown() if self._is_beside(update):
+                self.arrivals.show_beside(update)
+                return
             case Outcome():
                 self._outcome(update)
             case ResultMissed(job=job, stage=stage) if self.arrivals.linked(job):
@@ -189,7 +207,11 @@ class Session:
                 self.history.remove(job)
         self.arrivals.apply(update)
 
+    def _is_beside(self, shown: "SurfaceShown | TextureShown") -> bool:
+        return (shown.job, shown.stage) in self._beside.values()
+
     def _outcome(self, outcome: "Outcome") -> None:
+        self._beside.pop(outcome.ticket, None)
         then = self._after.pop(outcome.ticket, None)
         if outcome.trouble is not None:
             self.notice = outcome.trouble
@@ -219,13 +241,14 @@ class Session:
 
     def at_fault(self, error: Exception) -> None:
         """Tell somebody that the add-on itself made a mistake, and go on."""
-        from .troubles import Trouble
+        from .troubles import Remedy, Trouble
 
         detail = "".join(traceback.format_exception(error))
         log.error("GeneMAN: %s", detail)
         self.notice = Trouble(
             f"GeneMAN itself made a mistake ({type(error).__name__}: {error}): please report it.",
-            detail=detail,
+            Remedy.REPORT,
+            detail,
         )
 
     def close(self) -> None:
@@ -233,11 +256,16 @@ class Session:
         self.service.close()
 
 
-def run_text(wish: "NewJob") -> str:
-    """Give a run's settings and seed as json, for the result to keep."""
+def run_text(photo: str, wish: Any) -> str:
+    """Give a run's settings and seed as json, for the result to keep.
+
+    Args:
+        photo: Its path here; empty if nobody knows any more.
+        wish: An order, or what the backend remembers of one.
+    """
     return json.dumps(
         {
-            "photo": str(wish.photo),
+            "photo": photo,
             "preset": wish.preset,
             "recipe": wish.recipe,
             "prompt": wish.prompt,
@@ -341,9 +369,9 @@ def backend_chosen() -> None:
 def shown_live(stage: str) -> bool:
     """Say whether somebody wants to see this stage's work."""
     stages = current().model.stages
-    live = bpy.context.window_manager.geneman.live
-    place = stages.index(stage) if stage in stages else len(live)
-    return place >= len(live) or bool(live[place])
+    hidden = bpy.context.window_manager.geneman.hide_live
+    place = stages.index(stage) if stage in stages else len(hidden)
+    return place >= len(hidden) or not hidden[place]
 
 
 def unregister() -> None:

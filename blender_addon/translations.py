@@ -91,6 +91,10 @@ GERMAN: Mapping[str, str] = {
     "Cancel": "Abbrechen",
     "Stop at the next step; what is finished stays, and Re-run goes on from there": "Beim nächsten "
     "Rechenschritt anhalten; Fertiges bleibt, und neu gerechnet wird von dort",
+    "Copy Report": "Bericht kopieren",
+    "Copy what went wrong, in full, with all versions, to paste it into a report": "Was "
+    "schiefging, vollständig und mit allen Versionen kopieren, um es in einen Bericht einzufügen",
+    "Copied the report": "Bericht kopiert",
     "Dismiss": "Ausblenden",
     "Put this message away": "Diese Meldung ausblenden",
     "The person was deleted from the scene": "Die Person wurde aus der Szene gelöscht",
@@ -126,10 +130,10 @@ GERMAN: Mapping[str, str] = {
     "Step at which the last value is reached": "Rechenschritt, bei dem der letzte Wert erreicht "
     "ist",
     # stages
-    "Live View": "Live-Ansicht",
-    "Show this stage's work in the viewport while it runs": "Die Arbeit dieses Schritts in der "
-    "Ansicht zeigen, während er läuft",
-    "Out of Date": "Veraltet",
+    "Hide Live View": "Live-Ansicht ausblenden",
+    "Do not show this stage's work while it runs; its result still comes": "Die Arbeit dieses "
+    "Schritts nicht zeigen, während er läuft; sein Ergebnis kommt trotzdem",
+    "Stale": "Veraltet",
     "Re-run": "Neu rechnen",
     "Run this stage and those after it again, with the settings as they are now": "Diesen Schritt "
     "und die folgenden neu rechnen, mit den jetzigen Einstellungen",
@@ -168,8 +172,15 @@ GERMAN: Mapping[str, str] = {
     "result, can be compared": "Eine Kopie der Person, wie sie jetzt ist, daneben stellen, um "
     "Schritte oder Eigenes mit dem nächsten Ergebnis zu vergleichen",
     "Show Texture": "Textur zeigen",
-    "Let this viewport show the texture without lights": "In dieser Ansicht die Textur ohne Licht "
+    "Texture": "Textur",
+    "Clay": "Ton",
+    "Let this viewport show textures without lights": "In dieser Ansicht Texturen ohne Licht "
     "zeigen",
+    "Let this viewport show the form in clay, without textures": "In dieser Ansicht die Form aus "
+    "Ton zeigen, ohne Texturen",
+    "Stages Side by Side": "Schritte nebeneinander",
+    "Put what each finished stage made beside the person, to compare them": "Was jeder fertige "
+    "Schritt gemacht hat, zum Vergleichen neben die Person stellen",
     "Only a 3D viewport can show it": "Das kann nur eine 3D-Ansicht zeigen",
     "There is no reconstructed person in this scene": "In dieser Szene gibt es keine "
     "rekonstruierte Person",
@@ -193,8 +204,9 @@ GERMAN: Mapping[str, str] = {
     "Person: stattdessen ihre Textur neu rechnen",
     # export
     "Export glTF": "glTF exportieren",
-    "Write the person with its texture as a .glb file, in metres, facing forward": "Die Person "
-    "mit ihrer Textur als .glb-Datei schreiben, in Metern, nach vorn blickend",
+    "Write the person with its texture as a .glb file, in metres, facing forward, with its feet "
+    "at the origin": "Die Person mit ihrer Textur als .glb-Datei schreiben, in Metern, nach vorn "
+    "blickend, mit den Füßen im Ursprung",
     "Switch to Object Mode first": "Erst in den Objektmodus wechseln",
     # jobs
     "Job": "Auftrag",
@@ -238,6 +250,8 @@ GERMAN: Mapping[str, str] = {
     "diesen Rechner",
     "Allow Online Access in the preferences first": "Erst in den Einstellungen den Online-Zugriff "
     "erlauben",
+    "Its packages come over the network, which Blender does not allow yet": "Seine Pakete kommen "
+    "über das Netz, was Blender noch nicht erlaubt",
     "Cancel Set Up": "Einrichten abbrechen",
     "Stop, and remove what is not whole; downloads are kept for the next attempt": "Anhalten und "
     "Unfertiges entfernen; Geladenes bleibt für den nächsten Versuch",
@@ -344,8 +358,6 @@ GERMAN: Mapping[str, str] = {
     "Fetching the models that find a person": "Modelle holen, die eine Person finden",
     "Compiling kernels (once)": "Rechenkerne übersetzen (einmalig)",
     "Looking whether it starts": "Sehen, ob es startet",
-    "The clipboard's picture could not be read: save it first": "Das Bild in der Zwischenablage "
-    "konnte nicht gelesen werden: erst speichern",
 }
 
 

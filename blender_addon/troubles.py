@@ -32,6 +32,8 @@ class Remedy(enum.StrEnum):
     """Open the history, where old jobs can be removed."""
     CHANGE_SETTINGS = "change_settings"
     """A smaller preset or other settings."""
+    REPORT = "report"
+    """Copy what those who mend it need to know."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Trouble:
     remedy: Remedy = Remedy.NONE
     """The button that helps."""
     detail: str = ""
-    """For a tooltip or a report, such as the last lines of a log or a traceback; may be long."""
+    """For a report, such as the last lines of a log or a traceback; may be long."""
 
 
 class TroubleError(Exception):

@@ -221,6 +221,34 @@ def test_the_next_person_stands_beside_the_first(box: Any) -> None:
     assert second.location.x > max(corner[0] for corner in first.bound_box)
 
 
+@pytest.mark.parametrize(
+    ("size", "place", "x"),
+    [
+        ((2, 2, 2), (0, 0, 0), 1 + scene_import.ELBOW_ROOM),  # Blender's own cube
+        ((2, 2, 2), (-3, 0, 0), 0),
+        ((2, 2, 2), (0, 4, 0), 0),
+        ((1, 1, 0.05), (0, 0, 0), 0),  # a mat on the floor
+        ((1, 1, 1), (0, 0, 3), 0),  # overhead
+        ((9, 9, 5), (0, 0, 0), 0),  # the room that everything stands in
+    ],
+)
+def test_a_person_stands_clear_of_things_and_on_floors_and_in_rooms(
+    box: Any, size: Any, place: Any, x: float
+) -> None:
+    bpy.ops.mesh.primitive_cube_add(size=1, location=place)
+    bpy.context.object.scale = size
+    bpy.context.view_layer.update()
+    box.apply(surface(topology()))
+    assert person().location.x == pytest.approx(x)
+
+
+def test_between_things_a_person_takes_the_first_gap_that_is_wide_enough(box: Any) -> None:
+    for x in (0.0, 1.5, 4.5, 9.0):
+        bpy.ops.mesh.primitive_cube_add(size=1, location=(x, 0, 0.5))
+    bpy.context.view_layer.update()
+    assert scene_import.free_place(bpy.context.scene) == pytest.approx(2.0 + 0.8)
+
+
 # ---- pictures ---------------------------------------------------------------------------------
 
 

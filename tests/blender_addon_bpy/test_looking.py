@@ -101,12 +101,55 @@ def test_a_copy_stands_beside_and_stays_as_it_is(person: Any) -> None:
     assert all(o.data.vertices[0].co.z == 0 for o in copies)
 
 
+def test_a_copy_keeps_its_texture_when_the_person_gets_another(person: Any) -> None:
+    scene_import = of("scene_import")
+    image = scene_import.albedo_of(JOB)
+    image.pixels.foreach_set([0.0, 0.0, 1.0, 1.0] * 64)  # painted, and in no file yet
+    image.update()
+    assert bpy.ops.geneman.compare_stages() == {"FINISHED"}
+    (copy,) = (o for o in bpy.context.scene.objects if "geneman_stage" in o)
+    white = of("arrays").png_of(np.full((8, 8, 3), 255, np.uint8))
+    scene_import.dress(person, JOB, white)
+    kept = scene_import.texture_node(copy.data.materials[0]).image
+    assert kept.pixels[:3] == pytest.approx((0, 0, 1), abs=0.01)
+    assert scene_import.albedo_of(JOB).pixels[:3] == pytest.approx((1, 1, 1), abs=0.01)
+    assert scene_import.texture_node(person.data.materials[0]).image == scene_import.albedo_of(JOB)
+
+
+def test_what_a_stage_made_stands_beside_in_the_persons_size(person: Any) -> None:
+    arrays, updates, scene_import = of("arrays"), of("updates"), of("scene_import")
+    units = np.array([[-0.2, 0, -0.5], [0.2, 0, -0.5], [0, 0, 0.5]], np.float32)
+    corners = np.array([[0, 1, 2]], np.int32)
+    flat = arrays.SurfaceArrays(units.reshape(-1), arrays.topology_of(corners, 3))
+    box = of("arrivals").Arrivals(lambda _: True)
+    box.link(JOB, "Ann", bpy.context.scene)
+    box.show_beside(updates.SurfaceShown(JOB, "sculpt", 1, flat))
+    picture = arrays.TextureArrays(flat, arrays.corner_uv_of(units[:, [0, 2]].copy(), corners),
+                                   arrays.png_of(np.full((8, 8, 3), 9, np.uint8)))  # fmt: skip
+    box.show_beside(updates.TextureShown(JOB, "pixel_texture", picture))
+    bpy.context.view_layer.update()
+    copies = {o["geneman_stage"]: o for o in bpy.context.scene.objects if "geneman_stage" in o}
+    assert set(copies) == {"Sculpt", "Pixel Texture"}
+    for copy in copies.values():
+        assert copy.dimensions.z == pytest.approx(2), "a unit is two metres"
+        assert min(v.co.z for v in copy.data.vertices) == pytest.approx(0, abs=1e-6)
+    assert copies["Sculpt"].location.x == pytest.approx(1.3)
+    assert copies["Pixel Texture"].location.x == pytest.approx(2.6)
+    assert not copies["Sculpt"].data.materials
+    shown = scene_import.texture_node(copies["Pixel Texture"].data.materials[0]).image
+    assert shown.pixels[0] == pytest.approx(9 / 255, abs=0.01)
+    assert scene_import.person_of(JOB) == person
+    assert len(person.data.vertices) == 4, "the person itself stays as it is"
+
+
 def test_the_person_alone_is_exported_and_the_selection_is_as_before(
     person: Any, tmp_path: Path
 ) -> None:
     bpy.ops.mesh.primitive_cube_add()
     cube = bpy.context.object
+    person.location.x = 3.0
     assert bpy.ops.geneman.export_gltf(filepath=str(tmp_path / "ann")) == {"FINISHED"}
+    assert person.location.x == 3.0
     assert bpy.context.view_layer.objects.active == cube
     assert cube.select_get()
     assert not person.select_get()
@@ -115,5 +158,6 @@ def test_the_person_alone_is_exported_and_the_selection_is_as_before(
     (back,) = (o for o in bpy.data.objects if o.type == "MESH")
     bpy.context.view_layer.update()
     assert back.dimensions[:] == pytest.approx((1, 0, 2), abs=1e-4)
+    assert back.matrix_world.translation[:] == pytest.approx((0, 0, 0), abs=1e-6)
     (image,) = (i for i in bpy.data.images if i.size[0] == 8)
     assert image.pixels[0] == pytest.approx(128 / 255, abs=0.01)

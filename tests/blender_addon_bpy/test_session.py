@@ -1,6 +1,7 @@
 """The session and its timer: they cost nothing unasked, survive everything, and leave no trace."""
 
 import importlib
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,62 @@ def test_a_waiting_photo_can_be_cancelled(here: Any, tmp_path: Path) -> None:
     assert here.waiting is None
 
 
+def test_previews_are_wanted_unless_every_stage_is_hidden(here: Any) -> None:
+    stages = ("prepare", "sculpt")
+    here.model.welcome = SimpleNamespace(stages=stages)
+    here.service.client = client = Replies()
+    hidden = bpy.context.window_manager.geneman.hide_live
+    session.pump()
+    assert client.live
+    hidden[0] = True
+    session.pump()
+    assert client.live
+    hidden[1] = True
+    session.pump()
+    assert not client.live
+    hidden[0] = hidden[1] = False
+    here.service.client = None
+
+
+def test_results_keep_the_settings_of_the_run_that_made_them(here: Any, tmp_path: Path) -> None:
+    job, orders = "ab" * 16, of("orders")
+    here.service.client = Replies()
+    here.history.add(of("history").Origin(job, "/photos/ann.png"))
+    again = orders.Again(start="sculpt", preset="standard", recipe={"sculpt": {"steps": 3}}, seed=9)
+    of("operators").run_again(bpy.context, job, again)
+    run = json.loads(here.arrivals.linked(job).run)
+    assert run == {
+        "photo": "/photos/ann.png",
+        "preset": "standard",
+        "recipe": {"sculpt": {"steps": 3}},
+        "prompt": None,
+        "seed": 9,
+    }
+    of("operators").run_again(bpy.context, job, orders.Again(mask=None))
+    assert json.loads(here.arrivals.linked(job).run) == run, "an edit changes no settings"
+    here.service.client = None
+
+
+def test_a_person_shown_from_the_history_keeps_what_the_backend_remembers(here: Any) -> None:
+    updates = of("updates")
+    here.service.client = client = Replies()
+    job = SimpleNamespace(id="ab" * 16, label="Ann", artefacts=())
+    of("operators_jobs").show(bpy.context, job)
+    assert ("recall", (job.id,)) in client.orders
+    wish = of("protocol_jobs").Wish("draft", {"sculpt": {"steps": 5}}, "a pilot", 3)
+    reply = SimpleNamespace(job=job, wish=wish)
+    here._outcome(updates.Outcome("f" * 32, reply))
+    assert json.loads(here.arrivals.linked(job.id).run)["prompt"] == "a pilot"
+    here.service.client = None
+
+
+def test_a_report_says_everything_but_secrets(here: Any) -> None:
+    said = of("operators_backend").report_of("It broke.\n\nTraceback ...")
+    assert said.startswith("It broke.\n\nTraceback ...\n")
+    assert f"Blender: {bpy.app.version_string}" in said
+    assert f"GeneMAN: {here.service.site.version}" in said
+
+
 # ---- bad days ---------------------------------------------------------------------------------
 
 
@@ -248,6 +305,8 @@ def test_the_button_asks_for_a_photo(here: Any) -> None:
         ("free_memory", "not running"),
         ("stop", "not running"),
         ("open_log", "no log"),
+        ("paste_photo", "no picture in the clipboard"),
+        ("stages_beside", "no reconstructed person"),
     ],
 )
 def test_whatever_cannot_be_done_says_why(here: Any, operator: str, reason: str) -> None:
