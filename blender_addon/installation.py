@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from .installers import failure, has_nvidia
 from .set_up_plan import Plan, SetUpState, SetUpStatus, Step
 from .troubles import Remedy, Trouble, TroubleError
 
-__all__ = ["Plan", "SetUp", "SetUpState", "SetUpStatus", "Step", "remove"]
+__all__ = ["Plan", "Removal", "SetUp", "SetUpState", "SetUpStatus", "Step", "remove"]
 
 NEEDED_BYTES, NEEDED_CUDA_BYTES, NEEDED_AGAIN_BYTES = 4 * 10**9, 12 * 10**9, 10**9
 """Free disk for environment and cache: without CUDA, with it, and when most is in the cache."""
@@ -132,6 +133,40 @@ class SetUp:
                     Remedy.FREE_DISK,
                 )
             )
+
+
+class Removal:
+    """One run of Remove Backend on a thread of its own: gigabytes take a while."""
+
+    def __init__(self, folder: Path, end: Callable[[], object]) -> None:
+        """Begin at once.
+
+        Args:
+            folder: The one that `SetUp` filled.
+            end: Ends what runs from there; may take its time.
+        """
+        self.trouble: Trouble | None = None
+        """Why something is left, once `done`."""
+        self._folder, self._end = folder, end
+        self._thread = threading.Thread(target=self._run, name="GeneMAN removal", daemon=True)
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, one way or the other."""
+        return not self._thread.is_alive()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end, for `unregister` and tests; say whether it has come."""
+        self._thread.join(seconds)
+        return self.done
+
+    def _run(self) -> None:
+        try:
+            self._end()
+            remove(self._folder)
+        except TroubleError as error:
+            self.trouble = error.trouble
 
 
 def _needed(folder: Path) -> int:

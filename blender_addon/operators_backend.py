@@ -28,6 +28,9 @@ class GENEMAN_OT_set_up(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: Any) -> bool:
         """Tell what is missing."""
+        here = session.known()
+        if here is not None and here.service.removing:
+            return refused(cls, "The backend is being removed: wait a moment")
         if not bpy.app.online_access:
             return refused(cls, "Allow Online Access in the preferences first")
         return True
@@ -55,6 +58,41 @@ class GENEMAN_OT_cancel_set_up(bpy.types.Operator):
         """Cancel."""
         if service().set_up is not None:
             service().set_up.cancel()
+        return {"FINISHED"}
+
+
+class GENEMAN_OT_remove_backend(bpy.types.Operator):
+    """Deletes the private environment."""
+
+    bl_idname = "geneman.remove_backend"
+    bl_label = "Remove Backend"
+    bl_description = (
+        "Stop the backend and delete its private environment with all downloads; "
+        "jobs and their files stay"
+    )
+
+    @classmethod
+    def poll(cls, _context: Any) -> bool:
+        """Tell what is missing."""
+        here = session.known()
+        if here is None or here.service.choice.place != "OWN" or not here.service.installed:
+            return refused(cls, "The backend is not installed")
+        if here.service.setting_up:
+            return refused(cls, "The backend is being set up: cancel that first")
+        return True
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Ask first: it takes minutes to fetch it again."""
+        found: set[str] = context.window_manager.invoke_confirm(
+            self, event, title="Remove Backend", confirm_text="Remove",
+            message="Its packages would have to be fetched again",
+        )  # fmt: skip
+        return found
+
+    def execute(self, _context: Any) -> set[str]:
+        """Begin."""
+        service().remove()
+        session.wake()
         return {"FINISHED"}
 
 
@@ -294,6 +332,7 @@ REMEDIES = {
 CLASSES = (
     GENEMAN_OT_set_up,
     GENEMAN_OT_cancel_set_up,
+    GENEMAN_OT_remove_backend,
     GENEMAN_OT_start,
     GENEMAN_OT_restart,
     GENEMAN_OT_stop,

@@ -72,7 +72,9 @@ def draw_preferences(preferences: Any, layout: Any, _context: Any) -> None:
         layout.prop(preferences, "server_key")
         layout.operator("geneman.copy_key")
     else:
-        layout.operator("geneman.set_up")
+        row = layout.row(align=True)
+        row.operator("geneman.set_up")
+        row.operator("geneman.remove_backend", text="", icon="TRASH")
     if preferences.place != "REMOTE":
         layout.prop(preferences, "device")
         layout.prop(preferences, "auto_start")

@@ -8,13 +8,14 @@ the panel's model see how they stand.
 import os
 import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from . import environment as environments
 from .client import Client
 from .connection import ConnectionFile, RemoteServer, Source
 from .environment import Environment
-from .installation import Plan, SetUp, SetUpState
+from .installation import Plan, Removal, SetUp, SetUpState
 from .launcher import Launch, Launcher, Phase
 from .state import Model
 from .troubles import Remedy, Trouble, TroubleError
@@ -22,6 +23,8 @@ from .troubles import Remedy, Trouble, TroubleError
 OWN, EXISTING, REMOTE = "OWN", "EXISTING", "REMOTE"
 _CLOSING_SECONDS = 5.0
 """How long Blender may be held up at its end; what is left then ends by itself."""
+_ENDING_SECONDS = 30.0
+"""For a backend to write its checkpoint and end before its files are deleted."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Service:
         self.set_up: SetUp | None = None
         self.trouble: Trouble | None = None
         """Why the choice cannot be used."""
+        self._removal: Removal | None = None
         self._phase = Phase.STOPPED
         self._choice = choice
         self._environment: Environment | None = None
@@ -197,8 +201,25 @@ class Service:
         self.set_up = SetUp(plan)
         self.set_up.start()
 
+    def remove(self) -> None:
+        """Delete the private environment; downloads and all. Jobs stay, and go on in the next."""
+        self.stop()
+        launcher, self.launcher = self.launcher, None
+        self.set_up = self._environment = None
+        end = (lambda: None) if launcher is None else partial(launcher.close, _ENDING_SECONDS)
+        self._removal = Removal(self.site.installed, end)
+
+    @property
+    def removing(self) -> bool:
+        """Whether the private environment is being deleted."""
+        return self._removal is not None
+
     def watch(self) -> None:
         """Let the model see how everything stands; once a tick."""
+        if self._removal is not None and self._removal.done:
+            trouble, self._removal = self._removal.trouble, None
+            self._find()
+            self.trouble = self.trouble or trouble
         if self.set_up is not None and self._choice.place == OWN:
             status = self.set_up.status
             if status.state is SetUpState.DONE and status.environment != self._environment:
@@ -220,6 +241,8 @@ class Service:
         if self.set_up is not None:
             self.set_up.cancel()
             self.set_up.join(seconds)
+        if self._removal is not None:
+            self._removal.join(seconds)
         client, launcher = self.client, self.launcher
         self.client = self.launcher = None
         if client is not None:

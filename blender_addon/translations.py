@@ -255,6 +255,14 @@ GERMAN: Mapping[str, str] = {
     "Cancel Set Up": "Einrichten abbrechen",
     "Stop, and remove what is not whole; downloads are kept for the next attempt": "Anhalten und "
     "Unfertiges entfernen; Geladenes bleibt für den nächsten Versuch",
+    "Remove Backend": "Backend entfernen",
+    "Stop the backend and delete its private environment with all downloads; jobs and their files "
+    "stay": "Das Backend anhalten und seine eigene Umgebung mit allem Geladenen löschen; Aufträge "
+    "und ihre Dateien bleiben",
+    "Its packages would have to be fetched again": "Seine Pakete müssten neu geholt werden",
+    "The backend is being set up: cancel that first": "Das Backend wird eingerichtet: "
+    "erst abbrechen",
+    "The backend is being removed: wait a moment": "Das Backend wird entfernt: einen Moment warten",
     "Start": "Starten",
     "Start the backend and connect to it": "Das Backend starten und sich damit verbinden",
     "Restart": "Neu starten",

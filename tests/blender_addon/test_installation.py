@@ -16,10 +16,12 @@ import psutil
 import pytest
 
 from blender_addon import environment
-from blender_addon.environment import current
+from blender_addon.environment import Environment, current
 from blender_addon.installation import Plan, SetUp, SetUpState, SetUpStatus, Step, remove
 from blender_addon.installers import Reading, failure, pip_torch_options, uv_variables
 from blender_addon.launcher import Launch, Launcher, Phase
+from blender_addon.service import Choice, Service, Site
+from blender_addon.state import Model
 from blender_addon.troubles import Remedy, TroubleError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are shell scripts")
@@ -401,6 +403,45 @@ def test_files_in_use_are_named_when_removing(
     monkeypatch.setattr(shutil, "rmtree", busy)
     with pytest.raises(TroubleError, match="stop the backend and try again"):
         remove(tmp_path)
+
+
+def test_the_service_removes_what_was_set_up_once_nothing_runs_from_it(tmp_path: Path) -> None:
+    site = Site(tmp_path, Path(__file__).parent, Path(sys.executable))
+    python = environment.python_of(site.installed / environment.ENVIRONMENTS / "one")
+    python.parent.mkdir(parents=True)
+    python.touch()
+    environment.make_current(site.installed, "one", Environment(python, "0.1.0", (1, 0)))
+    service = Service(site, Model(), Choice())
+    assert service.installed
+    ended: list[bool] = []
+    service.launcher = Ending(lambda: ended.append(python.exists()))  # type: ignore[assignment]
+    service.remove()
+    assert not service.installed
+    assert service.removing
+    deadline = time.monotonic() + 10
+    while service.removing and time.monotonic() < deadline:
+        service.watch()
+        time.sleep(0.01)
+    assert ended == [True], "first it ends, then its files go"
+    assert not python.exists()
+    assert service.trouble is None
+    assert service.model.backend.remedy is Remedy.SET_UP
+
+
+class Ending:
+    """A launcher that is asked to stop and to close, and takes a moment."""
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self._close = close
+
+    def stop(self) -> None:
+        """Return at once."""
+
+    def close(self, _: float) -> bool:
+        """Take a moment."""
+        time.sleep(0.1)
+        self._close()
+        return True
 
 
 # ---- what installers say and are told ---------------------------------------------------------
