@@ -22,6 +22,7 @@ import psutil
 
 from backend.cluster import Share, ray_posts
 from backend.desk import Desk
+from backend.durable import keep_names
 from backend.exits import Exit, StartError
 from backend.jobs import Entry, JobTable
 from backend.keys import AuthorisedKeys, Connection, authorise, key_pair, write_connection
@@ -160,6 +161,7 @@ def _locked_store(path: Path, stack: ExitStack) -> Store:
     """Take the store for this process alone; the system drops the lock with the process."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep_names(path.parent)
         stack.enter_context(filelock.FileLock(path / ".lock", timeout=0))
     except filelock.Timeout as error:
         raise StartError(

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from backend.durable import keep_names, write_durably
 from backend.exits import Exit, StartError
 from backend.orders import ORDERS, REPORTS, Beat, Described, Do, Ended, Order, Saved
 from backend.workers import LocalWorker, Post, Worker
@@ -242,13 +243,15 @@ def read_files(folder: Path, places: Iterable[Path]) -> Files:
 
 
 def write_files(folder: Path, files: Files) -> None:
-    """Write files into a folder, each whole or not at all."""
+    """Write files into a folder, each whole or not at all, and on the disk."""
+    folders = set()
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(data)
-        os.replace(partial, path)
+        write_durably(path, data)
+        folders.add(path.parent)
+    for one in folders:
+        keep_names(one, folder)
 
 
 def arrive(folder: Path, files: Files) -> None:
@@ -260,15 +263,16 @@ def arrive(folder: Path, files: Files) -> None:
     results = {name: data for name, data in files.items() if "/result/" in name}
     stages = {name.split("/result/")[0] for name in results}
     for stage in stages:
-        partial = folder / stage / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        whole = folder / stage / "partial"
+        shutil.rmtree(whole, ignore_errors=True)
         mine = {n.split("/result/")[1]: d for n, d in results.items() if n.startswith(f"{stage}/")}
         record = mine.pop("stage.json", None)
-        write_files(partial, mine)
+        write_files(whole, mine)
         if record is None:
             continue
-        write_files(partial, {"stage.json": record})
+        write_files(whole, {"stage.json": record})
         shutil.rmtree(folder / stage / "result", ignore_errors=True)
-        os.replace(partial, folder / stage / "result")
+        os.replace(whole, folder / stage / "result")
+        keep_names(folder / stage, folder)
         shutil.rmtree(folder / stage / "work", ignore_errors=True)
     write_files(folder, {name: data for name, data in files.items() if name not in results})

@@ -19,9 +19,9 @@ from typing import Annotated
 import msgspec
 import zmq
 
+from backend.durable import keep_names, write_durably
 from backend.exits import Exit, StartError
 
-PRIVATE = 0o600
 OTHERS = 0o077
 Z85_LENGTH = 40
 Z85 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}\Z")]
@@ -52,16 +52,10 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Write a file that only its owner can read: whole or not at all, and on the disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    os.replace(temporary, path)
+    write_durably(path, data)
+    keep_names(path.parent)
 
 
 def key_pair(path: Path) -> KeyPair:

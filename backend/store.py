@@ -7,14 +7,11 @@ STORE/jobs/ID/input/  what the client sent, under names that the server chose
 STORE/jobs/ID/run/    the library's run folder
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from backend.durable import Content, keep_names, write_durably
 from backend.refusals import RefusedError
 from blender_addon.protocol import Kind
 
@@ -52,20 +49,13 @@ class Store:
                 remedy="remove old jobs or free some space there",
             )
 
-    def keep(self, job: str, files: Mapping[str, memoryview | np.ndarray[Any, Any]]) -> None:
-        """Write a client's files into the job's input, each whole before this returns."""
+    def keep(self, job: str, files: Mapping[str, Content]) -> None:
+        """Write a client's files into the job's input: on the disk before this returns."""
         folder = self.folder(job) / "input"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, data in files.items():
-            partial = folder / f".{name}.partial"
-            with partial.open("wb") as file:
-                if isinstance(data, np.ndarray):
-                    np.save(file, data, allow_pickle=False)
-                else:
-                    file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, folder / name)
+        for name, content in files.items():
+            write_durably(folder / name, content)
+        keep_names(folder, self.path)
 
     def delete(self, job: str) -> None:
         """Delete a job's folder."""
