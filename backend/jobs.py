@@ -18,12 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from backend.ballast import BALLAST_BYTES, Ballasted
+from backend.ballast import BALLAST_BYTES
+from backend.schema import opened
 from backend.specs import Spec
 from blender_addon.protocol import Artefact, Failure, Job, JobState, StageIs
-
-VERSION = 2
-"""Of the table's layout."""
 
 MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
@@ -37,30 +35,9 @@ MOVES: Mapping[JobState, frozenset[JobState]] = {
 }
 """Where a job may go from where it is."""
 
-SCHEMA = """
-CREATE TABLE jobs (
-  id TEXT PRIMARY KEY, owner TEXT NOT NULL, label TEXT NOT NULL, state TEXT NOT NULL,
-  place INTEGER NOT NULL, spec BLOB NOT NULL, request TEXT NOT NULL,
-  stage TEXT NOT NULL DEFAULT '', restarts INTEGER NOT NULL DEFAULT 0,
-  created REAL NOT NULL, changed REAL NOT NULL, seconds REAL NOT NULL DEFAULT 0,
-  failure BLOB, bytes INTEGER NOT NULL DEFAULT 0,
-  device TEXT NOT NULL DEFAULT '', stages BLOB
-) STRICT;
-CREATE INDEX jobs_by_state ON jobs (state, place);
-CREATE INDEX jobs_by_owner ON jobs (owner);
-CREATE TABLE artefacts (
-  job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, name TEXT NOT NULL,
-  size INTEGER NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (job, name)
-) STRICT;
-"""
-UPGRADES: Mapping[int, str] = {
-    1: "ALTER TABLE jobs ADD COLUMN device TEXT NOT NULL DEFAULT '';"
-    "ALTER TABLE jobs ADD COLUMN stages BLOB;",
-}
-"""What turns a table of each older version into one of the next."""
-
-
 Artefacts = Iterable[Artefact]
+_CHOSEN = "(?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR state = ?2)"
+"""Of all jobs those of one owner, if one is named, in one state, if one is named."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -110,24 +87,7 @@ class JobTable:
         Raises:
             sqlite3.DatabaseError: The file is no table of ours, or of a newer version.
         """
-        self._db = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, factory=Ballasted
-        )
-        self._db.ballast = path.with_suffix(".ballast")
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
-        elif version > VERSION:
-            raise sqlite3.DatabaseError(
-                f"table version {version}, but this backend knows {VERSION}"
-            )
-        for old in range(version or VERSION, VERSION):
-            step = f"BEGIN;{UPGRADES[old]}PRAGMA user_version = {old + 1};COMMIT;"
-            self._db.executescript(step)
+        self._db = opened(path)
 
     def close(self) -> None:
         """Close the file."""
@@ -159,12 +119,15 @@ class JobTable:
         row = self._db.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
         return _entry(row) if row else None
 
-    def all(self, owner: str | None = None) -> list[Entry]:
-        """Give all jobs, or a client's: the waiting in their order, then the newest first."""
+    def all(self, owner: str | None = None, state: JobState | None = None) -> list[Entry]:
+        """Give all jobs, or a client's, or those in one state.
+
+        The waiting come in their order, then the others, newest first.
+        """
         rows = self._db.execute(
-            "SELECT * FROM jobs WHERE ?1 IS NULL OR owner = ?1 "
+            f"SELECT * FROM jobs WHERE {_CHOSEN} "
             "ORDER BY state != 'queued', CASE state WHEN 'queued' THEN place END, created DESC, id",
-            (owner,),
+            (owner, state),
         )
         return [_entry(row) for row in rows]
 
@@ -195,39 +158,52 @@ class JobTable:
         )
         return tuple(Artefact(**row) for row in rows)
 
+    def knows_request(self, job: str, request: str) -> bool:
+        """Say whether a request has changed what this job is to do, now or earlier."""
+        found = self._db.execute("SELECT 1 FROM requests WHERE job = ? AND id = ?", (job, request))
+        return found.fetchone() is not None
+
     def describe(self, job: str) -> Job | None:
         """Give a job as clients see it."""
         entry = self.get(job)
         if entry is None:
             return None
         waiting = self.waiting() if entry.state is JobState.QUEUED else []
-        return Job(
-            id=entry.id,
-            label=entry.label,
-            state=entry.state,
-            position=waiting.index(job) + 1 if waiting else 0,
-            stage=entry.stage,
-            stages=entry.stages,
-            device=entry.device,
-            restarts=entry.restarts,
-            created=entry.created,
-            changed=entry.changed,
-            seconds=entry.seconds,
-            failure=entry.failure,
-            artefacts=self.artefacts(job),
+        position = waiting.index(job) + 1 if waiting else 0
+        return _described(entry, position, self.artefacts(job))
+
+    def describe_all(
+        self, owner: str | None = None, state: JobState | None = None
+    ) -> list[tuple[Entry, Job]]:
+        """Give jobs as `all` does, and each as clients see it."""
+        places = {job: place for place, job in enumerate(self.waiting(), 1)}
+        made: dict[str, list[Artefact]] = {}
+        rows = self._db.execute(
+            "SELECT job, name, size, sha256 FROM artefacts "
+            f"WHERE job IN (SELECT id FROM jobs WHERE {_CHOSEN}) ORDER BY job, name",
+            (owner, state),
         )
+        for job, *facts in rows:
+            made.setdefault(job, []).append(Artefact(*facts))
+        return [
+            (entry, _described(entry, places.get(entry.id, 0), tuple(made.get(entry.id, ()))))
+            for entry in self.all(owner, state)
+        ]
 
     # ---- changing -------------------------------------------------------------------------
 
     def add(self, job: str, *, owner: str, label: str, spec: Spec, request: str) -> bool:
         """Append a job to the queue; nothing happens, and False is given, if its id is known."""
         now = time.time()
-        done = self._db.execute(
-            "INSERT OR IGNORE INTO jobs (id, owner, label, state, place, spec, request, created, "
-            "changed) VALUES (?, ?, ?, 'queued', (SELECT coalesce(max(place), 0) + 1 FROM jobs), "
-            "?, ?, ?, ?)",
-            (job, owner, label, msgspec.msgpack.encode(spec), request, now, now),
-        )
+        with self._together():
+            done = self._db.execute(
+                "INSERT OR IGNORE INTO jobs (id, owner, label, state, place, spec, request, "
+                "created, changed) VALUES (?, ?, ?, 'queued', "
+                "(SELECT coalesce(max(place), 0) + 1 FROM jobs), ?, ?, ?, ?)",
+                (job, owner, label, msgspec.msgpack.encode(spec), request, now, now),
+            )
+            if done.rowcount == 1:
+                self._db.execute("INSERT INTO requests VALUES (?, ?)", (job, request))
         return done.rowcount == 1
 
     def claim(self, device: str) -> Entry | None:
@@ -269,22 +245,25 @@ class JobTable:
     def again(self, job: str, spec: Spec, request: str) -> bool:
         """Put an ended job at the end of the queue with something else to do.
 
-        Gives False, and changes nothing, if this very request has done so before.
+        Gives False, and changes nothing, if this very request has done so before, however long ago.
 
         Raises:
             IllegalMoveError: The job has not ended.
         """
-        known = self.get(job)
-        if known is not None and known.request == request:
+        if self.knows_request(job, request):
             return False
-        done = self._db.execute(
-            "UPDATE jobs SET state = 'queued', spec = ?, request = ?, changed = ?, restarts = 0, "
-            "failure = NULL, stage = '', place = (SELECT max(place) + 1 FROM jobs) "
-            "WHERE id = ? AND state IN ('done', 'failed', 'cancelled')",
-            (msgspec.msgpack.encode(spec), request, time.time(), job),
-        )
-        if done.rowcount != 1:
-            raise IllegalMoveError(job, known.state if known else None, JobState.QUEUED)
+        with self._together():
+            done = self._db.execute(
+                "UPDATE jobs SET state = 'queued', spec = ?, request = ?, changed = ?, "
+                "restarts = 0, failure = NULL, stage = '', "
+                "place = (SELECT max(place) + 1 FROM jobs) "
+                "WHERE id = ? AND state IN ('done', 'failed', 'cancelled')",
+                (msgspec.msgpack.encode(spec), request, time.time(), job),
+            )
+            if done.rowcount != 1:
+                known = self.get(job)
+                raise IllegalMoveError(job, known.state if known else None, JobState.QUEUED)
+            self._db.execute("INSERT INTO requests VALUES (?, ?)", (job, request))
         return True
 
     def reorder(self, job: str, position: int) -> None:
@@ -365,6 +344,24 @@ class JobTable:
                 self.move(entry.id, JobState.CANCELLED)
                 settled.append((entry.id, JobState.CANCELLED))
         return settled
+
+
+def _described(entry: Entry, position: int, artefacts: tuple[Artefact, ...]) -> Job:
+    return Job(
+        id=entry.id,
+        label=entry.label,
+        state=entry.state,
+        position=position,
+        stage=entry.stage,
+        stages=entry.stages,
+        device=entry.device,
+        restarts=entry.restarts,
+        created=entry.created,
+        changed=entry.changed,
+        seconds=entry.seconds,
+        failure=entry.failure,
+        artefacts=artefacts,
+    )
 
 
 def _entry(row: sqlite3.Row) -> Entry:

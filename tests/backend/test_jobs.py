@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from backend.ballast import BALLAST_BYTES
-from backend.jobs import MOVES, SCHEMA, IllegalMoveError, JobTable
+from backend.jobs import MOVES, IllegalMoveError, JobTable
+from backend.schema import REQUESTS, SCHEMA, VERSION
 from backend.specs import Spec
 from blender_addon.frames import new_token
 from blender_addon.protocol import Artefact, Failure, JobState, Kind, Problem
@@ -64,6 +66,26 @@ def test_a_re_run_that_is_asked_twice_runs_once(table: JobTable) -> None:
     table.move(job, JobState.DONE)
     assert not table.again(job, SPEC, "request 1")
     assert state(table, job) is JobState.DONE
+    assert table.again(job, SPEC, "request 2")
+    table.claim("cpu")
+    table.move(job, JobState.DONE)
+    assert not table.again(job, SPEC, "request 1")  # however old it is
+    assert state(table, job) is JobState.DONE
+    table.remove(job)
+    assert not table.knows_request(job, "request 1")
+
+
+def test_all_jobs_are_described_as_each_is_alone(table: JobTable) -> None:
+    mine, theirs, last = add(table), add(table, "you"), add(table)
+    table.claim("cpu")
+    artefacts = [Artefact("b/1", 1, "0"), Artefact("a/1", 2, "1")]
+    table.end_stage(mine, "a", seconds=1.0, start=None, artefacts=artefacts)
+    for owner, jobs in ((None, [theirs, last, mine]), ("me", [last, mine]), ("you", [theirs])):
+        found = table.describe_all(owner)
+        assert [job for _, job in found] == [table.describe(job) for job in jobs]
+        assert [entry for entry, _ in found] == table.all(owner) == [table.get(job) for job in jobs]
+    assert [job.id for _, job in table.describe_all(state=JobState.QUEUED)] == [theirs, last]
+    assert [job.position for _, job in table.describe_all("me", JobState.QUEUED)] == [2]
 
 
 @pytest.mark.parametrize("start", list(JobState))
@@ -254,17 +276,29 @@ TestTable = TableAgainstList.TestCase
 TestTable.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 
 
-def test_a_table_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    old = tmp_path / "old.sqlite"
+SCHEMAS = {2: SCHEMA.replace(REQUESTS, "")}
+SCHEMAS[1] = SCHEMAS[2].replace(",\n  device TEXT NOT NULL DEFAULT '', stages BLOB", "")
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_an_older_table_is_brought_up_to_date_with_its_jobs(tmp_path: Path, version: int) -> None:
+    old, known = tmp_path / "old.sqlite", "b" * 32
     with contextlib.closing(sqlite3.connect(old)) as db:
-        db.executescript(SCHEMA.replace(",\n  device TEXT NOT NULL DEFAULT '', stages BLOB", ""))
-        db.execute("PRAGMA user_version = 1")
-    table = JobTable(old)
-    assert table.add("a" * 32, owner="me", label="x", spec=Spec(photo="photo.png"), request="r")
-    entry = table.claim("cuda:1")
-    assert entry is not None
-    assert (entry.device, entry.stages) == ("cuda:1", ())
-    table.close()
+        db.executescript(SCHEMAS[version])
+        db.execute(f"PRAGMA user_version = {version}")
+        line = (known, "me", "x", "done", 1, msgspec.msgpack.encode(SPEC), "first", 0.0, 0.0)
+        columns = "id, owner, label, state, place, spec, request, created, changed"
+        db.execute(f"INSERT INTO jobs ({columns}) VALUES ({', '.join('?' * len(line))})", line)
+        db.commit()
+    with contextlib.closing(JobTable(old)) as table:
+        assert not table.again(known, SPEC, "first")  # what it was asked before is known
+        add(table)
+        entry = table.claim("cuda:1")
+        assert entry is not None
+        assert (entry.device, entry.stages) == ("cuda:1", ())
+        assert {one.id for one in table.all()} == {known, entry.id}
+    with contextlib.closing(JobTable(old)) as table:
+        assert len(table.all()) == 2
 
 
 def test_a_full_disk_costs_the_ballast_not_the_table(
