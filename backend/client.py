@@ -59,8 +59,11 @@ class RequestRefusedError(Exception):
 class Client:
     """A connection to a server; one thread may use it at a time."""
 
-    def __init__(self, connection: Connection, *, patience: float = PATIENCE_SECONDS) -> None:
-        self._connection, self._patience = connection, patience
+    def __init__(
+        self, connection: Connection, *, patience: float = PATIENCE_SECONDS, zstd: bool = False
+    ) -> None:
+        """Connect; with `zstd`, arrays and files come compressed, for a slow line."""
+        self._connection, self._patience, self._zstd = connection, patience, zstd
         self._context = zmq.Context()
         self._requests = self._connected(connection.requests)
         self._control = self._connected(connection.control)
@@ -136,7 +139,7 @@ class Client:
         digest, partial = hashlib.sha256(), path.with_name(f".{path.name}.partial")
         with partial.open("wb") as file:
             while file.tell() < artefact.size:
-                wanted = Fetch(job, artefact.name, file.tell(), MAX_CHUNK_BYTES)
+                wanted = Fetch(job, artefact.name, file.tell(), MAX_CHUNK_BYTES, self._zstd)
                 reply = self._round_trip(self._requests, wanted, ())
                 data = reply.file(_expected(reply.body, Chunk).data)
                 if not data:
@@ -154,7 +157,7 @@ class Client:
         """Begin to listen, or go on after the last event that was heard."""
         if self._events is None:
             self._events = self._connected(self._connection.events)
-        self._feed(Follow(self.session, self.sequence))
+        self._feed(Follow(self.session, self.sequence, self._zstd))
 
     def event(self, timeout: float) -> Message[Event] | None:
         """Give the next event and acknowledge it; nothing if none comes in time."""

@@ -16,12 +16,13 @@ from backend.jobs import Entry, IllegalMoveError, JobTable
 from backend.limits import Allowance, Limits
 from backend.refusals import RefusedError
 from backend.rules import check_edited, check_start, known_recipe
-from backend.specs import first_spec, next_spec
+from backend.specs import Spec
 from backend.store import Store
-from backend.streaming import Board
+from backend.streaming import ZSTD_LEVEL, Board
 from backend.supervisor import Supervisor
-from backend.uploads import Files, Upload, add_edits, add_maps, add_photo
-from blender_addon.frames import Buffer, Message, Packer, can_compress
+from backend.uploads import Files, Upload, add_edits, add_maps, add_photo, unpacked_bytes
+from backend.wishes import first_spec, next_spec
+from blender_addon.frames import Array, Buffer, Message, Packer, can_compress
 from blender_addon.protocol import (
     Cancel,
     Chunk,
@@ -164,65 +165,69 @@ class Desk:
     def _submit(self, message: Message[Request], wanted: Submit, owner: str) -> Answer | Later:
         if self.table.get(wanted.job) is not None:
             return self._job_is(self._mine(wanted.job, owner).id)
-        self._check_room(message, wanted.job, owner)
+        self._check_room(wanted, owner)
         known = self.supervisor.welcome
         stages = (wanted.start, wanted.until)
         recipe = known_recipe(known, wanted.preset, wanted.recipe, stages)
-        upload = Upload()
-        add_photo(upload, message, wanted.photo)
-        add_maps(upload, message, wanted.maps)
-        add_edits(upload, message, wanted.edits, wanted.start)
-        check_start(known, wanted.start, upload)
-        spec = first_spec(
-            wanted,
-            photo=upload.photo,
-            maps=upload.maps,
-            recipe=recipe,
-            handmade=upload.handmade,
-        )
 
-        def enter(_: None) -> Answer:
+        def unpack() -> tuple[Spec, Files]:
+            upload = Upload()
+            add_photo(upload, message, wanted.photo)
+            add_maps(upload, message, wanted.maps)
+            add_edits(upload, message, wanted.edits, wanted.start)
+            check_start(known, wanted.start, upload)
+            return first_spec(wanted, upload, recipe), upload.files
+
+        def enter(spec: Spec) -> Answer:
             request = message.envelope.id
             self.table.add(wanted.job, owner=owner, label=wanted.label, spec=spec, request=request)
-            size = sum(file.nbytes for file in upload.files.values())
+            size = unpacked_bytes(wanted)
             log.info("job submitted", extra={"facts": {"job": wanted.job, "bytes": size}})
             self.supervisor.announce(wanted.job)
             return self._job_is(wanted.job)
 
-        return self._writing(wanted.job, upload.files, enter, anew=True)
+        return self._writing(wanted.job, unpack, enter, anew=True)
 
     def _rerun(self, message: Message[Request], wanted: Rerun, owner: str) -> Answer | Later:
         entry = self._mine(wanted.job, owner)
-        if entry.request == message.envelope.id:
+        if self.table.knows_request(entry.id, message.envelope.id):
             return self._job_is(entry.id)
         self._must_have_ended(entry)
-        self._check_room(message, entry.id, owner)
+        self._check_room(wanted, owner)
         known = self.supervisor.welcome
         stages = (wanted.start, wanted.until, *wanted.discard)
         recipe = known_recipe(known, wanted.preset, wanted.recipe, stages)
-        upload = Upload()
-        add_edits(upload, message, wanted.edits, wanted.start)
-        check_edited(known, entry, wanted, upload)
-        spec = next_spec(
-            entry.spec, wanted, maps=upload.maps, recipe=recipe, handmade=upload.handmade
-        )
 
-        def enter(_: None) -> Answer:
+        def unpack() -> tuple[Spec, Files]:
+            upload = Upload()
+            add_edits(upload, message, wanted.edits, wanted.start)
+            check_edited(known, entry, wanted, upload)
+            return next_spec(entry.spec, wanted, upload, recipe), upload.files
+
+        def enter(spec: Spec) -> Answer:
             self._legally(lambda: self.table.again(entry.id, spec, message.envelope.id))
             self.supervisor.announce(entry.id)
             return self._job_is(entry.id)
 
-        return self._writing(entry.id, upload.files, enter, anew=False)
+        return self._writing(entry.id, unpack, enter, anew=False)
 
     def _writing(
-        self, job: str, files: Files, then: Callable[[None], Answer], *, anew: bool
+        self,
+        job: str,
+        unpack: Callable[[], tuple[Spec, Files]],
+        then: Callable[[Spec], Answer],
+        *,
+        anew: bool,
     ) -> Later:
+        """Read and keep what came, which takes time, and then do what is to be done."""
         self._arriving.add(job)
 
-        def work() -> None:
+        def work() -> Spec:
+            spec, files = unpack()
             if anew:
                 self.store.delete(job)
             self.store.keep(job, files)
+            return spec
 
         return Later(work, then, job)
 
@@ -242,14 +247,15 @@ class Desk:
             )
         path = self.store.artefact(entry.id, wanted.name)
 
-        def read() -> bytes:
+        packer = Packer(zstd_level=ZSTD_LEVEL if wanted.zstd and can_compress() else 0)
+
+        def read() -> Array:
             with path.open("rb") as file:
                 file.seek(min(wanted.offset, found[0].size))
-                return file.read(wanted.length)
+                return packer.add_file(file.read(wanted.length))
 
-        def chunk(data: bytes) -> Answer:
-            packer = Packer()
-            return Chunk(packer.add_file(data), wanted.offset, found[0]), packer.frames
+        def chunk(data: Array) -> Answer:
+            return Chunk(data, wanted.offset, found[0]), packer.frames
 
         return Later(read, chunk)
 
@@ -264,7 +270,7 @@ class Desk:
         self._legally(lambda: self.table.remove(entry.id))
         log.info("job removed", extra={"facts": {"job": entry.id, "reason": reason}})
         self.board.clear(entry.id)
-        self.board.post(entry.owner, JobRemoved(entry.id, reason))
+        self.board.post(entry.owner, JobRemoved(entry.id, reason), parent=entry.request)
 
     def _cancel(self, entry: Entry) -> Answer:
         if entry.state is JobState.RUNNING:
@@ -286,8 +292,7 @@ class Desk:
         return Done(), []
 
     def _list(self, owner: str) -> Jobs:
-        described = (self.table.describe(entry.id) for entry in self.table.all(owner))
-        return Jobs(tuple(job for job in described if job is not None))
+        return Jobs(tuple(job for _, job in self.table.describe_all(owner)))
 
     def _job_is(self, job: str) -> Answer:
         described = self.table.describe(job)
@@ -317,12 +322,13 @@ class Desk:
             raise _unknown(job)
         return entry
 
-    def _check_room(self, message: Message[Request], job: str, owner: str) -> None:
-        incoming = sum(memoryview(frame).nbytes for frame in message.frames)
+    def _check_room(self, wanted: Submit | Rerun, owner: str) -> None:
+        job, incoming = wanted.job, unpacked_bytes(wanted)
         self.store.check_space(incoming)
         open_jobs, jobs, size = self.table.usage(owner)
         known = self.table.get(job) is not None
         for rule, value, limit in (
+            ("bytes in one message", incoming, self.limits.message_bytes),
             ("open jobs", open_jobs + 1, self.limits.open_jobs),
             ("jobs", jobs + (not known), self.limits.jobs),
             ("bytes on the server", size + incoming, self.limits.disk_bytes),

@@ -12,8 +12,13 @@ class Limits:
     open_jobs: int = 100
     jobs: int = 1000
     disk_bytes: int = 50 * 10**9
+    message_bytes: int = 512 * 2**20
+    """Of all arrays of one message, unpacked."""
     requests_per_second: float = 200.0
+    """And as many times a second it may begin to follow anew."""
     burst: float = 400.0
+    listeners: int = 64
+    """Connections that hear events; one more puts out the one that was quiet for longest."""
 
 
 @dataclass

@@ -63,6 +63,7 @@ class Reconstruction:
         device = str(self.device)
         compile_kernels(self.device, lambda done, of: tell(Warming(device, done, of), ()))
         importlib.import_module("pymatting")  # numba compiles at import and keeps the result
+        importlib.import_module("torch._dynamo")  # seconds, which else the first step waits for
 
     def describe(self) -> Welcome:
         """Say what can be done here."""

@@ -21,20 +21,18 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from backend.desk import Answer, Desk, Later
 from backend.exits import StartError
+from backend.feeds import Feeds
 from backend.jobs import Entry
 from backend.keys import AuthorisedKeys, KeyPair
 from backend.refusals import RefusedError
 from backend.sockets import ROUND, Address, Listed, Waker, bound
-from backend.streaming import Listener
+from backend.streaming import Posted
 from blender_addon.frames import Buffer, Envelope, Message, ProtocolError, decode, encode, new_token
 from blender_addon.protocol import (
     CONTROLS,
-    FEEDS,
     REQUESTS,
-    Follow,
     Kind,
     Problem,
-    Received,
     Refused,
     Stopping,
 )
@@ -45,10 +43,10 @@ Body = TypeVar("Body")
 
 UNDER_WAY = 64
 """Requests that wait for the disk, of all clients together."""
+UNDER_WAY_BYTES = 2**30
+"""Of what came with them: a first one may be larger."""
 TICK_MILLISECONDS = 100
 FAREWELL_SECONDS = 0.2
-LISTENER_SECONDS = 60.0
-"""A listener that says nothing for so long is forgotten; it may follow again."""
 HOUSEKEEPING_SECONDS = 60.0
 
 
@@ -90,8 +88,10 @@ class Server:
             raise
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._files = ThreadPoolExecutor(2, "files")
-        self._under_way = 0
-        self._listeners: dict[bytes, Listener] = {}
+        self._under_way = self._under_way_bytes = 0
+        self._feeds = Feeds(
+            desk.board, self.session, desk.limits, self._send_event, self.in_background
+        )
 
     def close(self) -> None:
         """Close everything; whatever was not sent is dropped."""
@@ -119,14 +119,14 @@ class Server:
                 continue
             if time.monotonic() > next_housekeeping:
                 next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
-                self._forget_listeners()
+                self._feeds.forget_quiet()
                 for entry in outdated():
                     self._files.submit(self.desk.store.delete, entry.id)
             if asked_to_stop.is_set() or self.desk.shutdown or not parent_is_there():
                 log.info("stopping")
                 self.desk.board.post(None, Stopping())
                 supervisor.stop()
-        self._pump()
+        self._feeds.pump()
         time.sleep(FAREWELL_SECONDS)  # for what is on its way to the clients
         self._files.shutdown()
 
@@ -136,11 +136,10 @@ class Server:
         self._serve(self._control, self._on_control)
         while not self._calls.empty():
             self._calls.get()()
-        self._serve(self._events, self._on_feed)
-        if not self.desk.supervisor.stopping:
-            self._serve(self._requests, self._on_request)
+        self._serve(self._events, self._feeds.on_message)
+        self._serve(self._requests, self._on_request)
         self.desk.supervisor.tick()
-        self._pump()
+        self._feeds.pump()
 
     def _serve(
         self,
@@ -170,10 +169,19 @@ class Server:
 
     def _on_request(self, identity: bytes, frames: list[Buffer], owner: str) -> None:
         def ask(message: Message[Any]) -> Answer | Later:
-            if self._under_way >= UNDER_WAY:
+            if self.desk.supervisor.stopping:
+                raise RefusedError(
+                    Kind.STOPPING,
+                    "a request must come before the server stops",
+                    value="one after that",
+                    remedy="send it again when the server has been started anew",
+                )
+            busy = self._under_way >= UNDER_WAY or self._under_way_bytes >= UNDER_WAY_BYTES
+            if busy:
                 raise RefusedError(
                     Kind.LIMIT,
-                    f"the server takes {UNDER_WAY} requests at a time that need its disk",
+                    f"the server takes {UNDER_WAY} requests or {UNDER_WAY_BYTES // 2**20} MiB at a "
+                    "time that need its disk",
                     value="one more",
                     remedy="send it again in a moment",
                 )
@@ -207,7 +215,7 @@ class Server:
                 reply((Refused(DISK_FULL if full else OUR_FAULT), []))
             else:
                 if isinstance(outcome, Later):
-                    self._later(outcome, guarded)
+                    self._later(outcome, guarded, sum(map(_nbytes, frames)))
                 else:
                     reply(outcome)
 
@@ -219,12 +227,16 @@ class Server:
 
         guarded(first)
 
-    def _later(self, later: Later, guarded: Callable[[Callable[[], Answer | Later]], None]) -> None:
+    def _later(
+        self, later: Later, guarded: Callable[[Callable[[], Answer | Later]], None], nbytes: int
+    ) -> None:
         self._under_way += 1
+        self._under_way_bytes += nbytes
 
         def finished(work: Future[Any]) -> None:
             def settle() -> None:
                 self._under_way -= 1
+                self._under_way_bytes -= nbytes
                 self.desk.arrived(later.job)
                 guarded(lambda: later.then(work.result()))
 
@@ -236,52 +248,30 @@ class Server:
     def in_background(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Let a file thread do something and the loop deal with the outcome."""
 
+        def settle(done: Future[Any]) -> None:
+            error = done.exception()
+            if error is None:
+                then(done.result())
+            else:
+                log.error("background work failed", exc_info=error)
+
         def finished(done: Future[Any]) -> None:
-            self._calls.put(lambda: then(done.result()))
+            self._calls.put(lambda: settle(done))
             self._waker.wake()
 
         self._files.submit(work).add_done_callback(finished)
 
-    # ---- events -----------------------------------------------------------------------------
+    # ---- sending ----------------------------------------------------------------------------
 
-    def _on_feed(self, identity: bytes, frames: list[Buffer], owner: str) -> None:
-        try:
-            body = decode(frames, FEEDS).body
-        except ProtocolError as error:
-            log.warning("feed refused", extra={"facts": {"why": str(error)[:200]}})
-            return
-        match body:
-            case Follow(session, since):
-                place = since if session == self.session else 0
-                listener = Listener(identity, owner, sequence=place)
-                self._listeners[identity] = listener
-            case Received(sequence):
-                found = self._listeners.get(identity)
-                if found is None or found.owner != owner:
-                    return
-                listener = found
-                listener.received(sequence)
-        listener.heard = time.monotonic()
-
-    def _pump(self) -> None:
-        """Send every listener what it lacks and has room for."""
-        board = self.desk.board
-        for listener in list(self._listeners.values()):
-            while (posted := listener.next(board)) is not None:
-                sent = self._send(
-                    self._events,
-                    listener.identity,
-                    posted.body,
-                    posted.frames,
-                    sequence=posted.sequence,
-                )
-                if not sent:
-                    self._listeners.pop(listener.identity, None)
-                    break
-
-    def _forget_listeners(self) -> None:
-        before = time.monotonic() - LISTENER_SECONDS
-        self._listeners = {i: one for i, one in self._listeners.items() if one.heard > before}
+    def _send_event(self, identity: bytes, posted: Posted) -> bool:
+        return self._send(
+            self._events,
+            identity,
+            posted.body,
+            posted.frames,
+            parent=posted.parent,
+            sequence=posted.sequence,
+        )
 
     def _send(
         self,
@@ -316,6 +306,10 @@ DISK_FULL = Problem(
 OUR_FAULT = Problem(
     Kind.FAULT, "The request could not be answered; it is our fault: the server's log tells more."
 )
+
+
+def _nbytes(frame: Buffer) -> int:
+    return memoryview(frame).nbytes
 
 
 def _told(error: RefusedError | ProtocolError) -> Problem:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from blender_addon.protocol import MeshFrame, Rerun, Submit, Wish
+from blender_addon.protocol import MeshFrame, Wish
 
 
 class HandMadeFiles(msgspec.Struct, frozen=True):
@@ -37,52 +37,3 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def wish(self) -> Wish:
         """What a form needs to ask for the same again."""
         return Wish(self.preset, self.recipe, self.prompt, self.seed, self.until, tuple(self.maps))
-
-
-def first_spec(
-    wanted: Submit,
-    *,
-    photo: str,
-    maps: dict[str, str],
-    recipe: dict[str, dict[str, Any]],
-    handmade: dict[str, HandMadeFiles],
-) -> Spec:
-    """Give what a new job is to do."""
-    return Spec(
-        photo=photo,
-        maps=maps,
-        prompt=wanted.prompt,
-        preset=wanted.preset,
-        recipe=recipe,
-        seed=wanted.seed,
-        start=wanted.start,
-        until=wanted.until,
-        handmade=handmade,
-    )
-
-
-def next_spec(
-    old: Spec,
-    wanted: Rerun,
-    *,
-    maps: dict[str, str],
-    recipe: dict[str, dict[str, Any]],
-    handmade: dict[str, HandMadeFiles],
-) -> Spec:
-    """Give what a job is to do now: the old wish with the new one laid over it."""
-    merged = {} if wanted.preset is not None else dict(old.recipe)
-    for stage, fields in recipe.items():
-        merged[stage] = merged.get(stage, {}) | fields
-    kept = {stage: files for stage, files in old.handmade.items() if stage not in wanted.discard}
-    return msgspec.structs.replace(
-        old,
-        maps=old.maps | maps,
-        prompt=old.prompt if wanted.prompt is None else wanted.prompt,
-        preset=wanted.preset or old.preset,
-        recipe=merged,
-        seed=old.seed if wanted.seed is None else wanted.seed,
-        start=wanted.start,
-        until=wanted.until,
-        handmade=kept | handmade,
-        discard=tuple(stage for stage in wanted.discard if stage not in handmade),
-    )

@@ -8,13 +8,14 @@ is slow misses steps and previews that newer ones have replaced, and none misses
 stand: a job's state and artefacts are on the board for as long as the job is known.
 """
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from blender_addon.frames import Buffer
+from blender_addon.frames import Array, Buffer, Packer
 from blender_addon.protocol import (
     Event,
     JobChanged,
@@ -37,8 +38,12 @@ REMOVED_KEPT = 1000
 """How many removed jobs a returning listener is still told of."""
 
 
-Key = tuple[type, str, str]
-"""What an event replaces: another of its type, about the same job, and stage if each counts."""
+SWEPT_BEYOND = 64
+"""Places of events that are gone, beyond which the order is written anew."""
+ZSTD_LEVEL = 3
+
+Key = tuple[type, str]
+"""What an event replaces: another of its type about the same job, and stage if each counts."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Posted:
     body: Event
     frames: Sequence[Buffer]
     nbytes: int
+    parent: str = ""
+    """Id of the request that the job it is about does."""
 
 
 @dataclass
@@ -58,37 +65,52 @@ class Board:
     """The newest event of each kind and job."""
 
     sequence: int = 0
-    _posted: dict[Key, Posted] = field(default_factory=dict)
-    _removed: deque[Key] = field(default_factory=deque)
+    _living: dict[int, Posted] = field(default_factory=dict)
+    """By sequence."""
+    _order: list[int] = field(default_factory=list)
+    """Sequences, growing; some are of events that are gone."""
+    _newest: dict[str, dict[Key, int]] = field(default_factory=dict)
+    """Of each job, or '', the sequence of its newest event of each kind."""
+    _removed: deque[str] = field(default_factory=deque)
     _topology: int = 0
     _seen_topology: dict[str, int] = field(default_factory=dict)
 
-    def post(self, owner: str | None, body: Event, frames: Sequence[Buffer] = ()) -> None:
+    def post(
+        self, owner: str | None, body: Event, frames: Sequence[Buffer] = (), *, parent: str = ""
+    ) -> None:
         """Put up an event in place of an older one of its kind."""
-        key = _key(body)
+        job, key = _place(body)
         if isinstance(body, Surface):
             whole = self._whole(body, frames)
             if whole is None:
                 return
             body, frames = whole
-        self._posted.pop(key, None)
+        self._take_down(job, key)
         self.sequence += 1
         nbytes = sum(memoryview(frame).nbytes for frame in frames)
-        self._posted[key] = Posted(self.sequence, owner, body, frames, nbytes)
+        self._living[self.sequence] = Posted(self.sequence, owner, body, frames, nbytes, parent)
+        self._order.append(self.sequence)
+        self._newest.setdefault(job, {})[key] = self.sequence
         if isinstance(body, JobRemoved):
-            if key in self._removed:
-                self._removed.remove(key)
-            self._removed.append(key)
-            while len(self._removed) > REMOVED_KEPT:
-                oldest = self._removed.popleft()
-                if isinstance(self._posted[oldest].body, JobRemoved):  # not submitted anew
-                    del self._posted[oldest]
+            self._remember_removal(job, key)
+        if len(self._order) > 2 * len(self._living) + SWEPT_BEYOND:
+            self._order = list(self._living)
+
+    def _remember_removal(self, job: str, key: Key) -> None:
+        if job in self._removed:
+            self._removed.remove(job)
+        self._removed.append(job)
+        while len(self._removed) > REMOVED_KEPT:
+            oldest = self._removed.popleft()
+            posted = self._at(oldest, key)
+            if posted is not None and isinstance(posted.body, JobRemoved):  # not submitted anew
+                self._take_down(oldest, key)
 
     def _whole(
         self, surface: Surface, frames: Sequence[Buffer]
     ) -> tuple[Surface, Sequence[Buffer]] | None:
         """Add the faces that a worker did not repeat, and number topologies for the session."""
-        old = self._posted.get(_key(surface))
+        old = self._at(*_place(surface))
         if surface.faces is not None:
             self._topology += 1
             self._seen_topology[surface.job] = surface.topology
@@ -100,52 +122,72 @@ class Board:
         return whole, (frames[0], old.frames[1])
 
     def settle(self, job: str) -> None:
-        """Take down a job's steps and previews, which matter only while it runs."""
-        self._take_down(job, (Step, Picture, Surface, Texture))
+        """Take down an ended job's previews; the last step of each stage remains."""
+        self._take_down_all(job, (Picture, Surface, Texture))
         self._seen_topology.pop(job, None)
 
     def clear(self, job: str) -> None:
         """Take down all that a job's last run told; how the job stands remains."""
         self.settle(job)
-        self._take_down(job, (StageBegan, StageEnded))
+        self._take_down_all(job, (StageBegan, Step, StageEnded))
 
-    def _take_down(self, job: str, kinds: tuple[type, ...]) -> None:
-        for key in [key for key in self._posted if key[0] in kinds and key[1] == job]:
-            del self._posted[key]
+    def _take_down_all(self, job: str, kinds: tuple[type, ...]) -> None:
+        for key in [key for key in self._newest.get(job, ()) if key[0] in kinds]:
+            self._take_down(job, key)
+
+    def _take_down(self, job: str, key: Key) -> None:
+        places = self._newest.get(job, {})
+        sequence = places.pop(key, None)
+        if sequence is not None:
+            del self._living[sequence]
+        if not places:
+            self._newest.pop(job, None)
+
+    def _at(self, job: str, key: Key) -> Posted | None:
+        sequence = self._newest.get(job, {}).get(key)
+        return None if sequence is None else self._living[sequence]
 
     def after(self, sequence: int, owner: str) -> Posted | None:
         """Give the oldest event after a place that this owner may see."""
-        found = None
-        for posted in self._newest():
-            if posted.sequence <= sequence:
-                break
-            if posted.owner in (None, owner):
-                found = posted
-        return found
-
-    def _newest(self) -> Iterator[Posted]:
-        return reversed(self._posted.values())
+        for index in range(bisect_right(self._order, sequence), len(self._order)):
+            posted = self._living.get(self._order[index])
+            if posted is not None and posted.owner in (None, owner):
+                return posted
+        return None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays on the board."""
-        return sum(posted.nbytes for posted in self._posted.values())
+        return sum(posted.nbytes for posted in self._living.values())
 
 
-def _key(body: Event) -> Key:
+def _place(body: Event) -> tuple[str, Key]:
+    """Give the job that an event is about, or '', and what it replaces of it."""
     match body:
         case JobChanged(job):
-            return JobChanged, job.id, ""
+            return job.id, (JobChanged, "")
         case JobRemoved(job):
-            return JobChanged, job, ""  # takes the place of what was said about the job
+            return job, (JobChanged, "")  # takes the place of what was said about the job
         case Warming() | NotReady() | Ready():
-            return Ready, "", ""  # of the workers, only how they stand now
-        case StageEnded(job, stage):
-            return StageEnded, job, stage
-        case StageBegan(job) | Step(job) | Picture(job) | Surface(job) | Texture(job):
-            return type(body), job, ""
+            return "", (Ready, "")  # of the workers, only how they stand now
+        case StageEnded(job, stage) | Step(job, stage):
+            return job, (type(body), stage)  # the next stage must not hide how this one ended
+        case StageBegan(job) | Picture(job) | Surface(job) | Texture(job):
+            return job, (type(body), "")
         case _:
-            return type(body), "", ""
+            return "", (type(body), "")
+
+
+def compressed(posted: Posted) -> Posted:
+    """Give an event with each of its arrays as one zstd frame: work for a file thread."""
+    packer = Packer(zstd_level=ZSTD_LEVEL)
+    headers = {}
+    for name in posted.body.__struct_fields__:
+        header = getattr(posted.body, name)
+        if isinstance(header, Array):
+            headers[name] = packer.add_again(header, posted.frames[header.frame])
+    body = msgspec.structs.replace(posted.body, **headers)
+    return replace(posted, body=body, frames=packer.frames)
 
 
 @dataclass
@@ -155,6 +197,10 @@ class Listener:
     identity: bytes
     owner: str
     sequence: int = 0
+    zstd: bool = False
+    """Whether it wants its arrays compressed."""
+    waits: bool = False
+    """Whether its next event is being compressed."""
     heard: float = 0.0
     """When it last said something, by the server's monotonic clock."""
     _on_the_way: deque[tuple[int, int]] = field(default_factory=deque)
@@ -168,8 +214,13 @@ class Listener:
 
     def next(self, board: Board) -> Posted | None:
         """Give what is to be sent now, as the listener needs it, or nothing."""
+        if self.waits or len(self._on_the_way) >= WINDOW_EVENTS:
+            return None
         posted = board.after(self.sequence, self.owner)
-        if posted is None or not self._fits(posted.nbytes):
+        if posted is None:
+            self.sequence = max(self.sequence, board.sequence)  # what is there is for others
+            return None
+        if self._on_the_way and self._bytes + posted.nbytes > WINDOW_BYTES:
             return None
         self.sequence = posted.sequence
         body = posted.body
@@ -184,8 +235,3 @@ class Listener:
         self._on_the_way.append((posted.sequence, posted.nbytes))
         self._bytes += posted.nbytes
         return posted
-
-    def _fits(self, nbytes: int) -> bool:
-        if not self._on_the_way:
-            return True
-        return len(self._on_the_way) < WINDOW_EVENTS and self._bytes + nbytes <= WINDOW_BYTES

@@ -9,7 +9,7 @@ ends in a legal move of its job: back to the front of the queue as long as resta
 import logging
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -21,6 +21,7 @@ from backend.streaming import Board
 from backend.workers import WAITING_REPORTS, Post, Worker
 from blender_addon.frames import Buffer
 from blender_addon.protocol import (
+    Event,
     Failure,
     JobChanged,
     JobState,
@@ -76,6 +77,8 @@ class Supervisor:
     welcome: Welcome | None = None
     stage_seconds: dict[str, tuple[int, float]] = field(default_factory=dict)
     stopping: bool = False
+    _positions: dict[str, int] = field(default_factory=dict)
+    """Of the waiting jobs, as they were last put up."""
 
     # ---- once a tick ----------------------------------------------------------------------
 
@@ -132,15 +135,22 @@ class Supervisor:
             self.table.move(entry.id, JobState.FAILED, failure=Failure(_crash(-1), entry.stage))
 
     def announce(self, job: str) -> None:
-        """Put up how a job stands, and the jobs behind it if it left or joined the queue."""
+        """Put up how a job stands."""
         described, entry = self.table.describe(job), self.table.get(job)
         if described is not None and entry is not None:
-            self.board.post(entry.owner, JobChanged(described))
+            self._positions[job] = described.position
+            self._post(entry, JobChanged(described))
 
     def announce_queue(self) -> None:
-        """Put up every waiting job: their positions have changed."""
-        for job in self.table.waiting():
-            self.announce(job)
+        """Put up every waiting job whose position has changed."""
+        told, self._positions = self._positions, {}
+        for entry, job in self.table.describe_all(state=JobState.QUEUED):
+            self._positions[job.id] = job.position
+            if told.get(job.id) != job.position:
+                self._post(entry, JobChanged(job))
+
+    def _post(self, entry: Entry, body: Event, frames: Sequence[Buffer] = ()) -> None:
+        self.board.post(entry.owner, body, frames, parent=entry.request)
 
     # ---- reports --------------------------------------------------------------------------
 
@@ -180,7 +190,7 @@ class Supervisor:
                     worker.stage = report.stage
                     self.table.begin_stage(report.job, report.stage)
                     self.announce(report.job)
-                self.board.post(worker.job.owner, report, frames)
+                self._post(worker.job, report, frames)
         worker.moved = now
 
     def _introduce(self, worker: Worker, welcome: Welcome, now: float) -> None:

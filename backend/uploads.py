@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a client sent, under the names that the store keeps it by: told by first bytes only.
 
-The server never decodes what it was sent; the worker does, and refuses what does not hold what
-its first bytes promised.
+Pictures and meshes are never decoded here; the worker does that, and refuses what does not hold
+what its first bytes promised.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from backend.durable import Content
 from backend.refusals import RefusedError
 from backend.specs import HandMadeFiles
 from blender_addon.frames import Array, Message
-from blender_addon.protocol import Edits, Kind
+from blender_addon.protocol import Edits, Kind, Rerun, Submit
 
 PHOTOS = (".png", ".jpg", ".webp", ".heic")
 MAPS = (".png", ".npz", ".safetensors")
@@ -26,7 +27,6 @@ _NPZ_HEAD = 30
 _ARRAYS = {"vertices": ("f4", 3), "faces": ("i4", 3), "uv": ("f4", 2), "uv_faces": ("i4", 3)}
 """Of a mesh's arrays the numbers, and how many there are in a row."""
 
-Content = memoryview | np.ndarray[Any, Any]
 Files = dict[str, Content]
 
 
@@ -55,6 +55,18 @@ def suffix_of(data: memoryview) -> str:
     return next((name for start, name in starts.items() if head.startswith(start)), "")
 
 
+def unpacked_bytes(wanted: Submit | Rerun) -> int:
+    """Count the bytes of all arrays that a request speaks of, as they will lie here.
+
+    Raises:
+        ProtocolError: The header of one breaks a limit.
+    """
+    told = [getattr(wanted.edits, name) for name in wanted.edits.__struct_fields__]
+    if isinstance(wanted, Submit):
+        told += [wanted.photo, *wanted.maps.values()]
+    return sum(header.nbytes for header in told if isinstance(header, Array))
+
+
 def add_photo(upload: Upload, message: Message[Any], header: Array) -> None:
     """Take the photo.
 
@@ -68,8 +80,8 @@ def add_photo(upload: Upload, message: Message[Any], header: Array) -> None:
 def add_maps(upload: Upload, message: Message[Any], maps: Mapping[Any, Array]) -> None:
     """Take maps: files, or arrays; errors as `add_photo`."""
     for name, header in maps.items():
-        values = message.array(header)
-        if values.ndim > 1:
+        if len(header.shape) > 1:
+            values = message.array(header)
             upload.maps[name] = f"{name}.npy"
             upload.files[f"{name}.npy"] = values != 0 if name == "mask" else values
         else:

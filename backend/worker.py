@@ -110,8 +110,10 @@ class Outbox:
 
 def _preview_key(report: WorkerReport) -> Hashable:
     match report:
-        case Step() | Picture():
-            return type(report)
+        case Step():
+            return Step, report.stage  # the next stage must not hide how this one ended
+        case Picture():
+            return Picture
         case Surface():
             # One with faces must not give way to one that relies on them.
             return Surface, report.faces is not None

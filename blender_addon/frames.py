@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 MAJOR = 1
 """Changes when an old reader would misunderstand; both sides must have the same."""
-MINOR = 1
+MINOR = 2
 """Changes when something is added that an old reader may ignore."""
 
 PREAMBLE = b"GM"
@@ -176,15 +176,21 @@ class Packer:
         name = _NAMES.get(little.dtype)
         if name is None:
             raise TypeError(f"only {', '.join(DTYPES)} travel, but got {values.dtype}")
-        data: Buffer = little.reshape(-1).view(np.uint8).data
-        if self.zstd_level:
-            data = _zstandard().ZstdCompressor(level=self.zstd_level).compress(data)
-        self.frames.append(data)
-        return Array(len(self.frames) - 1, name, values.shape, bool(self.zstd_level))
+        return self._append(name, values.shape, little.reshape(-1).view(np.uint8).data)
 
     def add_file(self, data: Buffer) -> Array:
         """Append a file's bytes and give their header."""
         return self.add(np.frombuffer(data, np.uint8))
+
+    def add_again(self, header: Array, data: Buffer) -> Array:
+        """Append an array of another message, whose frame is raw, and give its header here."""
+        return self._append(header.dtype, header.shape, data)
+
+    def _append(self, dtype: str, shape: tuple[int, ...], data: Buffer) -> Array:
+        if self.zstd_level:
+            data = _zstandard().ZstdCompressor(level=self.zstd_level).compress(data)
+        self.frames.append(data)
+        return Array(len(self.frames) - 1, dtype, shape, bool(self.zstd_level))
 
 
 def new_token() -> str:

@@ -247,6 +247,9 @@ class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
     name: Label
     offset: Count = 0
     length: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHUNK_BYTES)] = MAX_CHUNK_BYTES
+    """Of the file, before it is compressed."""
+    zstd: bool = False
+    """Send the piece compressed; where the server cannot, it comes raw."""
 
 
 class FreeMemory(msgspec.Struct, frozen=True, tag="free_memory"):

@@ -19,6 +19,8 @@ class Follow(msgspec.Struct, frozen=True, tag="follow"):
 
     session: str = ""
     since: Count = 0
+    zstd: bool = False
+    """Send arrays compressed, for a slow line; where the server cannot, they come raw."""
 
 
 class Received(msgspec.Struct, frozen=True, tag="received"):

@@ -216,9 +216,9 @@ def _key(update: Update) -> tuple[Any, ...]:
             return JobChanged, job.id
         case JobRemoved(job):
             return JobChanged, job  # takes the place of what was said about the job
-        case StageBegan(job, stage) | StageEnded(job, stage) | TextureShown(job, stage):
-            return kind, job, stage
-        case Step(job) | PictureShown(job) | SurfaceShown(job) | ResultMissed(job):
+        case StageBegan() | Step() | StageEnded() | TextureShown():
+            return kind, update.job, update.stage  # no stage hides how the one before it ended
+        case PictureShown(job) | SurfaceShown(job) | ResultMissed(job):
             return kind, job
         case _:
             return (kind,)

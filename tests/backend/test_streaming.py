@@ -1,12 +1,25 @@
 """The board: late, slow and returning listeners see how things stand, and memory stays flat."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.streaming import REMOVED_KEPT, WINDOW_BYTES, WINDOW_EVENTS, Board, Listener, Posted
-from blender_addon.frames import Packer, new_token
+from backend.streaming import (
+    REMOVED_KEPT,
+    SWEPT_BEYOND,
+    WINDOW_BYTES,
+    WINDOW_EVENTS,
+    Board,
+    Listener,
+    Posted,
+    compressed,
+)
+from blender_addon.frames import Envelope, Packer, can_compress, decode, encode, new_token
 from blender_addon.protocol import (
+    EVENTS,
     Job,
     JobChanged,
     JobRemoved,
@@ -29,6 +42,16 @@ def post_surface(board: Board, topology: int, value: float, *, faces: bool, size
     header = packer.add(np.zeros((2, 3), np.int32)) if faces else None
     surface = Surface(JOB, "sculpt", 0, topology, vertices, header)
     board.post("me", surface, packer.frames)
+
+
+class Counting(dict[int, Posted]):
+    """Counts how often something is looked up."""
+
+    gets = 0
+
+    def get(self, *arguments: Any) -> Any:
+        self.gets += 1
+        return super().get(*arguments)
 
 
 def everything(listener: Listener, board: Board) -> list[Posted]:
@@ -143,15 +166,47 @@ def test_a_restarted_worker_that_counts_anew_is_another_topology() -> None:
     assert again.body.faces is not None
 
 
-def test_an_ended_job_leaves_only_its_state() -> None:
+def test_an_ended_job_leaves_its_state_and_how_each_stage_ended() -> None:
     board = Board()
-    board.post("me", step(1))
+    early, last = step(99), Step(JOB, "finish", 4, 5, {}, 0.0)
+    for body in (step(1), early, last):
+        board.post("me", body)
     post_surface(board, 1, 0.0, faces=True)
     done = JobChanged(Job(JOB, "x", JobState.DONE))
     board.post("me", done)
     board.settle(JOB)
-    assert [posted.body for posted in everything(Listener(b"a", "me"), board)] == [done]
+    assert [p.body for p in everything(Listener(b"a", "me"), board)] == [early, last, done]
     assert board.nbytes == 0
+    board.clear(JOB)  # it runs again
+    assert [p.body for p in everything(Listener(b"a", "me"), board)] == [done]
+
+
+def test_who_hears_of_a_job_learns_which_request_it_does() -> None:
+    board = Board()
+    board.post("me", step(1), parent="request")
+    (posted,) = everything(Listener(b"a", "me"), board)
+    assert posted.parent == "request"
+
+
+def test_a_board_of_many_jobs_is_read_in_a_time_that_grows_with_its_size_only() -> None:
+    """Each of 20,000 events is looked for a few times, not once for each that stands behind it."""
+    board = Board()
+    jobs = [f"{number:032x}" for number in range(10_000)]
+    for owner in ("you", "me"):
+        for job in jobs:
+            board.post(owner, step(1, f"{owner}{job}"))
+    looked = Counting(board._living)
+    board._living = looked
+    assert len(everything(Listener(b"a", "me"), board)) == len(jobs)
+    assert looked.gets <= 3 * 2 * len(jobs)
+
+
+def test_what_is_replaced_leaves_nothing_behind() -> None:
+    board = Board()
+    for number in range(10_000):
+        board.post("me", step(number))
+    assert len(board._living) == 1
+    assert len(board._order) <= 2 + SWEPT_BEYOND
 
 
 def test_removed_jobs_are_told_and_then_forgotten() -> None:
@@ -163,6 +218,22 @@ def test_removed_jobs_are_told_and_then_forgotten() -> None:
     told = everything(Listener(b"a", "me"), board)
     assert len(told) == REMOVED_KEPT
     assert all(isinstance(posted.body, JobRemoved) for posted in told)
+
+
+@pytest.mark.skipif(not can_compress(), reason="zstandard is not installed")
+def test_a_compressed_event_says_the_same_in_fewer_bytes() -> None:
+    board = Board()
+    post_surface(board, 1, 1.5, faces=True, size=10_000)
+    (posted,) = everything(Listener(b"a", "me"), board)
+    packed = compressed(posted)
+    assert sum(len(frame) for frame in packed.frames) < posted.nbytes // 50
+    sent = encode(Envelope(id=new_token(), body=packed.body), packed.frames)
+    arrived = decode(sent, EVENTS)
+    assert isinstance(arrived.body, Surface)
+    assert arrived.body.vertices.zstd
+    np.testing.assert_array_equal(arrived.array(arrived.body.vertices), 1.5)
+    assert arrived.body.faces is not None
+    np.testing.assert_array_equal(arrived.array(arrived.body.faces), 0)
 
 
 ACTIONS = st.lists(st.tuples(st.sampled_from(["post", "take", "receive"]), st.integers(0, 5)))
