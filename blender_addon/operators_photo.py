@@ -48,11 +48,11 @@ class GENEMAN_OT_choose_photo(bpy.types.Operator):
         """Take it."""
         path = Path(bpy.path.abspath(self.filepath))
         if path.suffix.lower() not in KINDS:
-            self.report(
-                {"ERROR"},
-                f"A photo must be a png, jpeg, webp or heic file, but got '{path.name}': "
-                "save the picture as one of these",
+            text = (
+                "A photo must be a png, jpeg, webp or heic file, but got '{name}': "
+                "save the picture as one of these"
             )
+            self.report({"ERROR"}, told(text, name=path.name))
             return {"CANCELLED"}
         context.scene.geneman.photo = str(path)
         return {"FINISHED"}

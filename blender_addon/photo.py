@@ -10,6 +10,7 @@ import numpy as np
 
 from .arrays import EditedImage
 from .scene_import import SceneError, marked
+from .translations import told
 
 PHOTO, MASK = "photo", "mask"
 """Roles."""
@@ -75,10 +76,11 @@ def upright_photo(path: str) -> Any:
     """
     found, image = readable(path), shown_photo(path)
     if found is None or image is None:
-        raise SceneError(
-            f"The photo must be a picture that Blender can read, but got '{path}': choose a png, "
-            "jpeg or webp."
+        text = (
+            "The photo must be a picture that Blender can read, but got '{path}': choose a png, "
+            "jpeg or webp"
         )
+        raise SceneError(told(text, path=path))
     held = orientation(found)
     if held == UPRIGHT:
         return image
@@ -127,10 +129,9 @@ def paint_ground(path: str, mask: "np.ndarray[Any, np.dtype[np.float32]] | None"
     if mask is None:
         shaped[..., 3] = 1.0
     elif mask.shape != (height, width):
-        raise SceneError(
-            f"The mask must be of the photo's {width} x {height} pixels, but has "
-            f"{mask.shape[1]} x {mask.shape[0]}: run Prepare again."
-        )
+        text = "The mask must be of the photo's {size} pixels, but has {has}: run Prepare again"
+        has = f"{mask.shape[1]} x {mask.shape[0]}"
+        raise SceneError(told(text, size=f"{width} x {height}", has=has))
     else:
         shaped[..., 3] = GHOST + (1 - GHOST) * mask
     name = f"{photo.name} Mask"
@@ -155,5 +156,6 @@ def painted_mask(image: Any) -> EditedImage:
     image.pixels.foreach_get(pixels)
     inside = (pixels[3::_RGBA] > (GHOST + 1) / 2).astype(np.float32)
     if not inside.any():
-        raise SceneError("A mask must leave something of the person: add to it before you use it.")
+        text = "A mask must leave something of the person: add to it before you use it"
+        raise SceneError(told(text))
     return EditedImage(width, height, inside, channels=1)

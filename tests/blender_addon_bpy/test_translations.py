@@ -35,13 +35,11 @@ def texts() -> set[str]:
 
 
 def _said(tree: ast.AST) -> Iterator[str]:
-    named = {
-        target.id: node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    named: dict[str, list[ast.AST]] = {}
+    for node in ast.walk(tree):
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            if isinstance(target, ast.Name):
+                named.setdefault(target.id, []).append(node.value)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             yield from _called(node, named)
@@ -54,11 +52,12 @@ def _said(tree: ast.AST) -> Iterator[str]:
                         for text in _constants(one))  # fmt: skip
 
 
-def _called(node: ast.Call, named: dict[str, ast.AST]) -> Iterator[str]:
+def _called(node: ast.Call, named: dict[str, list[ast.AST]]) -> Iterator[str]:
     name = getattr(node.func, "id", getattr(node.func, "attr", ""))
     if name in SAYING and len(node.args) > SAYING[name]:
         said = node.args[SAYING[name]]
-        yield from _constants(named.get(said.id, said) if isinstance(said, ast.Name) else said)
+        for one in named.get(said.id, []) if isinstance(said, ast.Name) else [said]:
+            yield from _constants(one)
     if name not in SHOWING:
         return
     for keyword in node.keywords:
