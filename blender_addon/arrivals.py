@@ -328,6 +328,9 @@ def _write(held: SurfaceShown | TextureShown, person: Any) -> None:
 def _remember(link: Link, stage: str) -> None:
     """Make one undo step of what has changed."""
     if link.changed:
+        person = scene_import.person_of(link.job)
+        if person is not None and person.mode == OBJECT_MODE:
+            scene_import.remember_shape(person)
         bpy.ops.ed.undo_push(message=f"GeneMAN: {stage_title(stage)}")
         link.changed = False
 

@@ -35,6 +35,7 @@ UV = "uv>=0.8,<1"
 """Knows --torch-backend, and says what we read."""
 TOOLS, PYTHONS = "tools", "python"
 """Folders of uv, and of the Python that it fetched."""
+_MADE = (ENVIRONMENTS, CACHE, TOOLS, PYTHONS)
 BEGINS = {
     Step.CHECK: 0.0,
     Step.INSTALLER: 0.01,
@@ -269,6 +270,11 @@ def tidy(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def leaves_something(folder: Path) -> bool:
+    """Say whether `remove` would find anything to delete."""
+    return any((folder / name).exists() for name in (RECORD, *_MADE))
+
+
 def remove(folder: Path) -> None:
     """Delete environments and cache that were set up there (the button Remove Backend); slow.
 
@@ -277,7 +283,7 @@ def remove(folder: Path) -> None:
     """
     try:
         (folder / RECORD).unlink(missing_ok=True)
-        for name in (ENVIRONMENTS, CACHE, TOOLS, PYTHONS):
+        for name in _MADE:
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
     except OSError as error:
@@ -285,6 +291,6 @@ def remove(folder: Path) -> None:
             Trouble(
                 f"Files of the backend must not be in use while it is removed, but "
                 f"'{error.filename}' is ({error.strerror}): stop the backend and try again.",
-                Remedy.RETRY,
+                Remedy.FREE_DISK,
             )
         ) from error

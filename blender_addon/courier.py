@@ -123,7 +123,7 @@ class Courier:
                 fault = Trouble(
                     f"The connection must not fail in ways we do not know, but it did "
                     f"({type(error).__name__}): report it; it is tried again.",
-                    Remedy.RETRY,
+                    Remedy.REPORT,
                     traceback.format_exc(),
                 )
                 self._lose(Link.LOST, fault, self.patience.slowest_retry)

@@ -7,6 +7,7 @@ from typing import Any
 import bpy
 
 from . import session
+from .operators import row_here
 from .operators_backend import REMEDIES
 
 _LETTER = 6.6
@@ -37,6 +38,8 @@ def remedy(layout: Any, name: str) -> None:
     if name == "connect" and here is not None and here.service.installed and not here.client:
         layout.operator("geneman.start", text="Connect")
         return
+    if name == "retry" and row_here(bpy.context) is None:
+        return  # there is nothing to run again: the button above it is the one to press
     if name == "set_up" and not bpy.app.online_access:
         sentence(layout, "Its packages come over the network, which Blender does not allow yet")
         name = "allow_online"

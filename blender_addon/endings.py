@@ -31,7 +31,7 @@ _CODES = {
     STORE_IN_USE: Ending(
         "found its folder in use by another backend that does not answer: end that one, or restart "
         "the machine",
-        Remedy.RETRY,
+        Remedy.RESTART,
     ),
     PORT_TAKEN: Ending("could not listen, as its port is taken: leave the port out", hopeless=True),
     STORE_UNUSABLE: Ending(

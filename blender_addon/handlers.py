@@ -35,17 +35,21 @@ def _saving(*_: object) -> None:
 
 @persistent
 def _changed(_scene: Any, graph: Any) -> None:
-    """Notice when a person is edited by hand: later stages are stale then."""
+    """Notice when a person's shape was changed by hand: later stages are stale then."""
     here = session.known()
     if here is None:
         return
-    from .scene_import import JOB, PERSON, ROLE
+    from .operators import is_open
+    from .scene_import import JOB, PERSON, ROLE, STAGE, reshaped
 
     for update in graph.updates:
         found = update.id
-        ours = update.is_updated_geometry and found.get(ROLE) == PERSON
-        if ours and found.id_type == "OBJECT" and found.mode in ("EDIT", "SCULPT"):
-            here.model.edited(found[JOB], "sculpt")
+        ours = update.is_updated_geometry and found.get(ROLE) == PERSON and STAGE not in found
+        if not ours or found.id_type != "OBJECT" or found.mode == "EDIT":
+            continue  # what is done in Edit Mode is in the mesh when that is left
+        job = str(found[JOB])
+        if not is_open(here.model.job(job)):
+            here.model.edited(job, "sculpt" if reshaped(found.original) else "")
 
 
 HANDLERS = {

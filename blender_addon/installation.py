@@ -88,7 +88,7 @@ class SetUp:
             trouble = Trouble(
                 f"Set Up Backend must not fail in ways we do not know, but it did "
                 f"({type(error).__name__}): report it.",
-                Remedy.OPEN_LOG,
+                Remedy.REPORT,
                 traceback.format_exc(),
             )
             self._tell(state=SetUpState.FAILED, trouble=trouble)

@@ -77,7 +77,7 @@ class Keeper:
                     Trouble(
                         "The launcher must not fail in ways we do not know, but it did "
                         f"({type(error).__name__}): report it.",
-                        Remedy.RETRY,
+                        Remedy.REPORT,
                         traceback.format_exc(),
                     )
                 )

@@ -75,8 +75,10 @@ class GENEMAN_OT_remove_backend(bpy.types.Operator):
     def poll(cls, _context: Any) -> bool:
         """Tell what is missing."""
         here = session.known()
-        if here is None or here.service.choice.place != "OWN" or not here.service.installed:
+        if here is None or not here.service.removable:
             return refused(cls, "The backend is not installed")
+        if here.service.removing:
+            return refused(cls, "The backend is being removed: wait a moment")
         if here.service.setting_up:
             return refused(cls, "The backend is being set up: cancel that first")
         return True
@@ -101,7 +103,7 @@ class GENEMAN_OT_start(bpy.types.Operator):
 
     bl_idname = "geneman.start"
     bl_label = "Start"
-    bl_description = "Start the backend and connect to it"
+    bl_description = "Start the backend, if it is this machine's, and connect to it"
 
     @classmethod
     def poll(cls, _context: Any) -> bool:
@@ -143,7 +145,10 @@ class GENEMAN_OT_stop(bpy.types.Operator):
 
     bl_idname = "geneman.stop"
     bl_label = "Stop"
-    bl_description = "Let the backend write its checkpoint and end; jobs go on when it starts again"
+    bl_description = (
+        "Let this machine's backend write its checkpoint and end, or leave another machine's; "
+        "jobs go on when it starts again"
+    )
 
     @classmethod
     def poll(cls, _context: Any) -> bool:
@@ -291,9 +296,10 @@ class GENEMAN_OT_copy_report(bpy.types.Operator):
 
     def execute(self, context: Any) -> set[str]:
         """Copy it; without a text of its own it is about the message that is shown."""
-        notice, text = session.current().notice, self.text
-        if not text and notice is not None:
-            text = f"{notice.sentence}\n\n{notice.detail}"
+        here, text = session.current(), self.text
+        if not text:
+            told = here.notice or here.service.trouble or here.model.backend
+            text = f"{told.sentence}\n\n{told.detail}"
         context.window_manager.clipboard = report_of(text)
         self.report({"INFO"}, "Copied the report")
         return {"FINISHED"}

@@ -125,7 +125,7 @@ class GENEMAN_OT_match_camera(bpy.types.Operator):
         try:
             frame = PhotoFrame.around(levels.astype(np.uint8))
         except ValueError as error:
-            self.report({"ERROR"}, f"The camera cannot be matched: {error}")
+            self.report({"ERROR"}, told("The camera cannot be matched: {error}", error=str(error)))
             return {"CANCELLED"}
         try:
             behind = photo.upright_photo(context.scene.geneman.photo)
@@ -212,6 +212,10 @@ class GENEMAN_OT_stages_beside(bpy.types.Operator):
         for stage in here.model.stage_rows(job):
             if stage.name in SURFACES and stage.has_result and stage.name not in same:
                 here.show_beside(job, stage.name)
+        if context.area is not None and context.area.type == "VIEW_3D":
+            shading = context.area.spaces.active.shading
+            if shading.light == "FLAT":
+                shading.light = "STUDIO"  # a sculpture without lights is a white patch
         return {"FINISHED"}
 
 
@@ -291,9 +295,10 @@ class GENEMAN_OT_export_gltf(bpy.types.Operator):
                     export_extras=False,
                 )
             except (RuntimeError, OSError) as error:
-                self.report({"ERROR"}, f"The file could not be written: {error}")
+                text = "The file could not be written: {error}"
+                self.report({"ERROR"}, told(text, error=str(error)))
                 return {"CANCELLED"}
-        self.report({"INFO"}, f"Wrote {Path(path).name}")
+        self.report({"INFO"}, told("Wrote {name}", name=Path(path).name))
         return {"FINISHED"}
 
 

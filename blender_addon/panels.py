@@ -168,7 +168,7 @@ class GENEMAN_PT_settings(InSidebar, bpy.types.Panel):
         layout, wanted = self.layout, context.scene.geneman
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.prop(wanted, "prompt", placeholder="Described by the Backend")
+        layout.prop(wanted, "prompt", placeholder="Automatic")
         layout.prop(wanted, "seed")
         if not recipe_form.settings():
             sentence(layout, "Each stage's settings come with the backend, once it is connected")

@@ -8,6 +8,7 @@ import bpy
 from . import session
 from .drawing import remedy, sentence, trouble
 from .panels import InSidebar
+from .translations import told
 
 
 class GENEMAN_PT_backend(InSidebar, bpy.types.Panel):
@@ -39,19 +40,20 @@ class GENEMAN_PT_backend(InSidebar, bpy.types.Panel):
             layout.operator("geneman.cancel_set_up")
         elif str(backend.remedy) not in ("start", "none"):
             remedy(layout, str(backend.remedy))
-        row = layout.row(align=True)
+        row, elsewhere = layout.row(align=True), here.service.choice.place == "REMOTE"
         if here.service.started:
-            row.operator("geneman.stop")
+            row.operator("geneman.stop", text="Disconnect" if elsewhere else "Stop")
             row.operator("geneman.free_memory")
         elif here.service.installed:
-            row.operator("geneman.start")
+            row.operator("geneman.start", text="Connect" if elsewhere else "Start")
         for device in here.model.welcome.devices if here.model.welcome is not None else ():
-            free, total = device.free_bytes / 2**30, device.memory_bytes / 2**30
-            text = f"{device.title}: {free:.1f} of {total:.1f} GiB free"
-            layout.label(text=text, icon="MEMORY", translate=False)
+            free, total = f"{device.free_bytes / 2**30:.1f}", f"{device.memory_bytes / 2**30:.1f}"
+            memory = told("{free} of {total} GiB free", free=free, total=total)
+            layout.label(text=f"{device.title}: {memory}", icon="MEMORY", translate=False)
         row = layout.row(align=True)
         row.operator("geneman.open_preferences", text="Preferences", icon="PREFERENCES")
-        row.operator("geneman.open_log", icon="TEXT")
+        if here.service.log is not None:
+            row.operator("geneman.open_log", icon="TEXT")
 
 
 def _icon(backend: Any) -> str:

@@ -24,6 +24,7 @@ from .arrays import (
 )
 from .placement import to_units
 from .protocol import MeshFrame, Placement
+from .translations import told
 
 JOB, ROLE, RUN = "geneman_job", "geneman_role", "geneman_run"
 """Custom properties: the job's id, what the datablock is for, the run's settings and seed."""
@@ -31,6 +32,8 @@ SHOWN, STAGE = "geneman_shown", "geneman_stage"
 """Of a person: which stage's result it shows; of a copy for comparison: which it is of."""
 METRES, FLOOR, TOPOLOGY = "geneman_metres_per_unit", "geneman_floor", "geneman_topology"
 """Of a person: how its vertices came to metres; of its mesh: which topology it has."""
+SHAPE = "geneman_shape"
+"""Of a person: which shape its last result has; what was sculpted since is another."""
 PACKED = "geneman_packed"
 """Of a texture: which file was packed into it; what was painted and packed since is another."""
 PERSON, ALBEDO = "person", "albedo"
@@ -173,6 +176,23 @@ def _move(mesh: Any, positions: Floats) -> None:
     mesh.update()
 
 
+def remember_shape(found: Any) -> None:
+    """Note on a person which shape a result has given it."""
+    found[SHAPE] = _shape(found.data)
+
+
+def reshaped(found: Any) -> bool:
+    """Say whether a person that is not in Edit Mode has another shape than its result gave it."""
+    return SHAPE in found and found[SHAPE] != _shape(found.data)
+
+
+def _shape(mesh: Any) -> str:
+    """Give what tells one shape from another; a millisecond for a hundred thousand vertices."""
+    positions = np.empty(len(mesh.vertices) * _XYZ, np.float32)
+    mesh.attributes["position"].data.foreach_get("vector", positions)
+    return f"{len(mesh.polygons)} {zlib.crc32(positions.data):08x}"
+
+
 def write_uv(mesh: Any, corner_uv: Floats) -> None:
     """Give a mesh's corners their places in the texture, (6F,)."""
     layer = mesh.uv_layers.get(UV_MAP) or mesh.uv_layers.new(name=UV_MAP, do_init=False)
@@ -196,7 +216,8 @@ def edited_mesh(found: Any, placement: Placement | None) -> EditedMesh:
         mesh.calc_loop_triangles()
         count = len(mesh.loop_triangles)
         if not count:
-            raise SceneError(f"A mesh must have faces, but '{found.name}' has none.")
+            text = "A mesh must have faces, but '{name}' has none: choose another"
+            raise SceneError(told(text, name=found.name))
         positions = np.empty(len(mesh.vertices) * _XYZ, np.float32)
         mesh.attributes["position"].data.foreach_get("vector", positions)
         triangles = np.empty(count * _XYZ, np.int32)
@@ -240,7 +261,8 @@ def edited_image(image: Any) -> EditedImage:
     """
     width, height = image.size
     if not width or not height:
-        raise SceneError(f"An image must have pixels, but '{image.name}' has none.")
+        text = "An image must have pixels, but '{name}' has none: see whether its file is there"
+        raise SceneError(told(text, name=image.name))
     flat = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(flat)
     return EditedImage(width, height, flat, image.channels)

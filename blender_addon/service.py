@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from . import environment as environments
+from .building import leaves_something
 from .client import Client
 from .connection import ConnectionFile, RemoteServer, Source
 from .environment import Environment
@@ -208,6 +209,11 @@ class Service:
         self.set_up = self._environment = None
         end = (lambda: None) if launcher is None else partial(launcher.close, _ENDING_SECONDS)
         self._removal = Removal(self.site.installed, end)
+
+    @property
+    def removable(self) -> bool:
+        """Whether there is anything to delete, be it what an earlier attempt has left."""
+        return self._choice.place == OWN and leaves_something(self.site.installed)
 
     @property
     def removing(self) -> bool:

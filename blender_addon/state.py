@@ -159,9 +159,13 @@ class Model:
             self._revision += 1
 
     def edited(self, job: str, stage: str) -> None:
-        """Note that somebody changed a stage's result by hand: later ones are stale."""
-        self._run(job).edited = stage
-        self._revision += 1
+        """Note that somebody changed a stage's result by hand: later ones are stale.
+
+        No stage: what was changed is as it was again.
+        """
+        if self._run(job).edited != stage:
+            self._run(job).edited = stage
+            self._revision += 1
 
     def failed_order(self, ticket: str) -> Trouble | None:
         """Give what an order was answered with, if that was trouble, and forget it."""

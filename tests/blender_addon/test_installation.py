@@ -413,6 +413,7 @@ def test_the_service_removes_what_was_set_up_once_nothing_runs_from_it(tmp_path:
     environment.make_current(site.installed, "one", Environment(python, "0.1.0", (1, 0)))
     service = Service(site, Model(), Choice())
     assert service.installed
+    assert service.removable
     ended: list[bool] = []
     service.launcher = Ending(lambda: ended.append(python.exists()))  # type: ignore[assignment]
     service.remove()
@@ -424,6 +425,7 @@ def test_the_service_removes_what_was_set_up_once_nothing_runs_from_it(tmp_path:
         time.sleep(0.01)
     assert ended == [True], "first it ends, then its files go"
     assert not python.exists()
+    assert not service.removable
     assert service.trouble is None
     assert service.model.backend.remedy is Remedy.SET_UP
 

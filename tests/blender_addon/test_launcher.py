@@ -260,7 +260,7 @@ def test_a_long_log_is_put_aside(
         (1, "python: No module named backend", "not installed whole", Remedy.SET_UP, True),
         (1, "OSError: No space left on device", "disk full", Remedy.FREE_DISK, True),
         (Exit.OPTIONS, "Error: Wrong thing.", "Wrong thing.", Remedy.CONNECT, True),
-        (Exit.STORE_IN_USE, "", "in use by another backend", Remedy.RETRY, False),
+        (Exit.STORE_IN_USE, "", "in use by another backend", Remedy.RESTART, False),
         (Exit.PORT_TAKEN, "", "port is taken", Remedy.OPEN_LOG, True),
         (Exit.STORE_UNUSABLE, "Error: The store.", "The store.", Remedy.FREE_DISK, True),
         (Exit.KEYS_UNSAFE, "", "key file", Remedy.OPEN_LOG, True),

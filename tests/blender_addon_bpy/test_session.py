@@ -326,17 +326,27 @@ def test_sculpting_a_person_makes_later_stages_stale(here: Any) -> None:
     corners = np.array([[0, 0, 0], [1, 0, 0], [1, 0, 1]], np.float32).reshape(-1)
     faces = arrays.topology_of(np.array([[0, 1, 2]], np.int32), 3)
     scene_import.write_surface(found.data, corners, faces)
-    edited: list[tuple[str, str]] = []
-    here.model.edited = lambda job, stage: edited.append((job, stage))
+    scene_import.remember_shape(found)
+    edited: dict[str, str] = {}
+    here.model.edited = edited.__setitem__
     bpy.context.view_layer.objects.active = found
     found.select_set(True)
     bpy.context.view_layer.update()
-    assert not edited, "what we write ourselves is no edit"
+    assert not any(edited.values()), "what we write ourselves is no edit"
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.context.view_layer.update()
+    assert not any(edited.values()), "who only looks at it in Edit Mode changes nothing"
     bpy.ops.object.mode_set(mode="EDIT")
     bpy.ops.mesh.select_all(action="SELECT")
     bpy.ops.transform.translate(value=(0, 0, 1))
     bpy.ops.object.mode_set(mode="OBJECT")
-    assert (job, "sculpt") in edited
+    bpy.context.view_layer.update()
+    assert edited == {job: "sculpt"}
+    scene_import.write_surface(found.data, corners, faces)  # as undo would
+    found.data.update()
+    bpy.context.view_layer.update()
+    assert edited == {job: ""}, "it is as it was"
 
 
 def test_painted_images_are_kept_when_the_file_is_saved(here: Any, tmp_path: Path) -> None:
