@@ -146,15 +146,17 @@ class Hands:
         yield 0.3
         return region.view2d.region_to_view(0, 0) != before
 
-    def frame(self, thing: Any) -> Play:
-        """Look at one object from the front, as with numpad period."""
+    def frame(self, *things: Any, turned: float = 0.0) -> Play:
+        """Look at objects from the front, as with numpad period, or from an angle in radians."""
         for one in self.window.scene.objects:
-            one.select_set(one == thing)
-        bpy.context.view_layer.objects.active = thing
+            one.select_set(one in things)
+        bpy.context.view_layer.objects.active = things[0]
         with bpy.context.temp_override(
             window=self.window, area=self.viewport, region=self.scene_view
         ):
             bpy.ops.view3d.view_axis(type="FRONT")
+            if turned:
+                bpy.ops.view3d.view_orbit(type="ORBITLEFT", angle=turned)
             bpy.ops.view3d.view_selected()
         yield 0.3
 

@@ -49,7 +49,12 @@ class Stage:
     def person(self) -> Any:
         """The object that has come of the scene's job."""
         job = self.scene.geneman.job
-        return next((o for o in self.scene.objects if job and job in o.values()), None)
+        ours = (o for o in self.scene.objects if job and job in o.values())
+        return next((o for o in ours if o.type == "MESH" and "geneman_stage" not in o), None)
+
+    def copies(self) -> list[Any]:
+        """What stands beside the person to be compared with it."""
+        return [one for one in self.scene.objects if "geneman_stage" in one]
 
     def running(self, stage: str) -> bool:
         row = self.row
@@ -181,7 +186,7 @@ def see_it_done(stage: Stage) -> Play:
         lambda: stage.facts_of_person().get("textured"), 120, "the texture is on the mesh"
     )
     stage.note(state=stage.row.job.state, sentence=stage.row.sentence, **stage.facts_of_person())
-    button = yield from stage.hands.find(r"geneman\.show_texture\(")
+    button = yield from stage.hands.find(r"geneman\.show_texture\((clay=False)?\)")
     yield from stage.hands.click(button)
     yield from stage.hands.frame(stage.person)
     yield 2.0
@@ -216,12 +221,54 @@ def run_a_stage_again(stage: Stage) -> Play:
     stage.note(state=stage.row.job.state, rows=rows, **stage.facts_of_person())
 
 
+def compare_and_match(stage: Stage) -> Play:
+    """Put the sculpture beside the person, and look through the photo's camera."""
+    hands = stage.hands
+    button = yield from hands.find(r"geneman\.stages_beside\(")
+    yield from hands.click(button)
+    yield from until(lambda: len(stage.copies()) == 1, 120, "the sculpture stands beside")
+    (copy,) = stage.copies()
+    stage.note(copy=copy.name, copied_vertices=len(copy.data.vertices))
+    yield from hands.frame(copy, stage.person, turned=0.5)
+    yield from hands.look("8-beside")
+    button = yield from hands.find(r"geneman\.match_camera\(")
+    yield from hands.click(button)
+    yield 1.0
+    stage.note(view=hands.viewport.spaces.active.region_3d.view_perspective)
+    yield from hands.look("9-photo-camera")
+
+
+def unfold_everything(stage: Stage) -> Play:
+    """Look at all panels open, as somebody has them who uses everything."""
+    hands = stage.hands
+    for name in ("panels", "panels_backend", "panels_result"):
+        for kind in importlib.import_module(f"{PACKAGE}.{name}").CLASSES:
+            if "DEFAULT_CLOSED" in getattr(kind, "bl_options", ()):
+                bpy.utils.unregister_class(kind)
+                kind.bl_options = set()
+                bpy.utils.register_class(kind)
+    hands.window.workspace = bpy.data.workspaces["Modeling"]  # its sidebar is a new one
+    # That workspace opens Edit Mode, which changes nothing: no stage may be stale by it.
+    yield 1.0
+    hands.viewport.spaces.active.show_region_ui = True
+    yield 0.5
+    hands.sidebar.active_panel_category = "GeneMAN"
+    yield 1.0
+    yield from hands.look("10-unfolded")
+    scrolled = yield from hands.scroll(60)
+    yield from hands.look("11-unfolded-below")
+    hands.window.workspace = bpy.data.workspaces["Layout"]
+    yield 1.0
+    rows = {row.name: row.state.value for row in stage.model.stage_rows(stage.row.job.id)}
+    stage.note(scrolled=scrolled, rows=rows)
+
+
 def look_in_other_lights(stage: Stage) -> Play:
     """Draw the panel large, light, and in another language."""
     preferences = bpy.context.preferences
     preferences.view.ui_scale = 1.6
     yield 1.0
-    yield from stage.hands.look("8-large")
+    yield from stage.hands.look("12-large")
     preferences.view.ui_scale = 1.0
     presets = bpy.utils.preset_paths("interface_theme")
     light = next(p for d in presets for p in Path(d).glob("[Bb]lender_[Ll]ight.xml"))
@@ -231,7 +278,7 @@ def look_in_other_lights(stage: Stage) -> Play:
     preferences.view.language = "de_DE"
     preferences.view.use_translate_interface = True
     yield 1.0
-    yield from stage.hands.look("9-light-german")
+    yield from stage.hands.look("13-light-german")
     stage.note(language=preferences.view.language)
 
 
@@ -245,6 +292,8 @@ PLAY = (
     see_it_done,
     undo_and_redo,
     run_a_stage_again,
+    compare_and_match,
+    unfold_everything,
     look_in_other_lights,
 )
 

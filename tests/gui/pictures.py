@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-STEPS = ("2-photo", "3-first-renders", "4-mesh", "9-light-german")
+STEPS = ("2-photo", "3-first-renders", "4-mesh", "5-person", "8-beside", "13-light-german")
 COLUMNS = 2
 SEEN = (330, 28, 1325, 905)
 """The viewport with its sidebar, without the other editors."""
-SCALE = 0.7
+SCALE = 0.6
 GAP = 6
 
 
