@@ -14,11 +14,14 @@ import os
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 import warp as wp
 from torch import Tensor
+
+from geneman.device import threads
 
 wp.config.log_level = wp.LOG_WARNING
 
@@ -61,14 +64,14 @@ def launch(
         wp.launch(kernel, dim=size, inputs=[*arguments, 0], stream=stream)
         return
     _load(kernel.module)
-    threads, pool = _threads()
-    count = max(1, min(-(-size // grain), RANGES_PER_THREAD * threads))
+    workers, pool = _threads()
+    count = max(1, min(-(-size // grain), RANGES_PER_THREAD * workers))
     edges = [size * index // count for index in range(count + 1)]
 
     def run(begin: int, end: int) -> None:
         wp.launch(kernel, dim=end - begin, inputs=[*arguments, begin], device="cpu")
 
-    if count == 1 or threads == 1:
+    if count == 1 or workers == 1:
         run(0, size)
         return
     for future in [pool.submit(run, *pair) for pair in itertools.pairwise(edges)]:
@@ -91,9 +94,10 @@ def compile_kernels(
     package = importlib.import_module(__package__)
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
     imported = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
-    modules = [m for m in imported if any(isinstance(v, wp.Kernel) for v in vars(m).values())]
+    kernels = [v for m in imported for v in vars(m).values() if isinstance(v, wp.Kernel)]
+    modules = {kernel.module.name: kernel.module for kernel in kernels}
     tell(0, len(modules))
-    for done, module in enumerate(modules, 1):
+    for done, module in enumerate(modules.values(), 1):
         wp.load_module(module, device=str(device))
         tell(done, len(modules))
 
@@ -129,9 +133,25 @@ def _load(module: wp.Module) -> None:
     wp.load_module(module, device="cpu")
 
 
-@functools.cache
+_limit: ContextVar[int | None] = ContextVar("limit", default=None)
+
+
+@contextlib.contextmanager
+def limited(count: int) -> Iterator[None]:
+    """Run this thread's launches on so many threads, to measure them and to compare their bits."""
+    token = _limit.set(count)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
 def _threads() -> tuple[int, ThreadPoolExecutor]:
-    """Give the number of processors that this process may use, and as many threads."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return count, ThreadPoolExecutor(count, thread_name_prefix="kernels")
+    """Give how many threads a launch may use, and as many."""
+    count = _limit.get() or threads()
+    return count, _pool(count)
+
+
+@functools.cache
+def _pool(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="kernels")

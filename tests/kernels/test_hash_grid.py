@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from geneman.kernels import hash_grid, launch
 from geneman.kernels.hash_grid import HashLevels, encode
 from tests.oracles import hash_grid as oracle
+from tests.oracles import hash_grid_torch
 
 LEVELS = HashLevels.geometric(levels=5, base=3, growth=1.7, table_size=256)
 
@@ -88,19 +89,6 @@ def test_a_point_on_a_corner_reads_that_entry_alone(corner):
     torch.testing.assert_close(features[0, :2], table[x + 4 * (y + 4 * z)], rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_have_the_same_bits_on_one_thread_and_on_many(monkeypatch):
-    points, table = inputs(5000)
-    table.requires_grad_()
-    gradients = []
-    for threads in (1, 2, 3, 7):
-        pool = launch.ThreadPoolExecutor(threads)
-        monkeypatch.setattr(launch, "_threads", lambda n=threads, p=pool: (n, p))
-        features = encode(points, table, LEVELS)
-        gradients.append(torch.autograd.grad(features.sin().sum(), [table])[0])
-        pool.shutdown()
-    assert all(torch.equal(gradients[0], other) for other in gradients[1:])
-
-
 def test_adding_up_in_whole_numbers_gives_the_same_gradient_as_adding_up_by_level():
     points, table = inputs(500)
     gradient = torch.randn(500, 5, 2) * 1e-3
@@ -124,3 +112,45 @@ def test_both_devices_give_the_same_and_cuda_always_the_same_bits():
     for cpu, cuda, again in zip(*found, strict=True):
         torch.testing.assert_close(cpu, cuda, rtol=1e-4, atol=1e-4)
         assert torch.equal(cuda, again)
+
+
+@pytest.mark.parametrize("count", [1, 127, 5000])
+def test_plain_torch_gives_the_same_whatever_the_blocks(count):
+    points, table = inputs(max(count, 9))
+    points, table = points[:count].requires_grad_(), table.requires_grad_()
+    probe = torch.randn(count, 10)
+    ours, plain = encode(points, table, LEVELS), hash_grid_torch.encode(points, table, LEVELS)
+    torch.testing.assert_close(ours, plain)
+    got, want = (torch.autograd.grad((o * probe).sum(), [points, table]) for o in (ours, plain))
+    inside = ((points > 0) & (points < 1)).all(dim=-1)
+    torch.testing.assert_close(got[0][inside], want[0][inside], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(got[1], want[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_bfloat16_table_is_read_as_its_values_and_its_gradient_rounded_once():
+    points, table = inputs()
+    points, small = points.requires_grad_(), table.bfloat16().requires_grad_()
+    same = small.detach().float().requires_grad_()
+    probe = torch.randn(len(points), 10)
+    ours, whole = encode(points, small, LEVELS), encode(points, same, LEVELS)
+    assert torch.equal(ours, whole)
+    got, want = (
+        torch.autograd.grad((out * probe).sum(), [points, given])
+        for out, given in ((ours, small), (whole, same))
+    )
+    assert torch.equal(got[0], want[0])
+    assert torch.equal(got[1], want[1].bfloat16())
+
+
+@pytest.mark.parametrize("workers", [2, 3, 5])
+def test_features_and_gradients_have_the_same_bits_on_any_number_of_threads(workers):
+    points, table = (value.requires_grad_() for value in inputs(20_000))
+    probe = torch.randn(len(points), 10)
+
+    def everything(count):
+        with launch.limited(count):
+            features = encode(points, table, LEVELS)
+            return features, *torch.autograd.grad((features * probe).sum(), [points, table])
+
+    for one, many in zip(everything(1), everything(workers), strict=True):
+        assert torch.equal(one, many)
