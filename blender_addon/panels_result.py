@@ -7,7 +7,7 @@ import bpy
 
 from . import session
 from .drawing import sentence
-from .operators import is_open
+from .operators import is_open, row_here
 from .operators_jobs import chosen_row
 from .panels import InSidebar
 
@@ -51,7 +51,8 @@ class GENEMAN_PT_result(InSidebar, bpy.types.Panel):
         column.operator("geneman.match_camera", icon="VIEW_CAMERA")
         column.operator("geneman.add_turntable", icon="CON_TRACKTO")
         column = self.layout.column(align=True)
-        column.operator("geneman.stages_beside", icon="MOD_ARRAY")
+        if not is_open(row_here(context)):
+            column.operator("geneman.stages_beside", icon="MOD_ARRAY")
         column.operator("geneman.compare_stages", icon="DUPLICATE")
 
 
