@@ -229,7 +229,7 @@ def _run_stage(
         priors=priors,
         config=getattr(request.recipe, name),
         report=_timed(report, attempt),
-        generator=generator_for(request.seed, name, device),
+        generator=generator_for(request.seed, name),
         checkpoints=RunCheckpoints(run.checkpoint(name)),
         device=device,
     )
@@ -239,10 +239,13 @@ def _run_stage(
     return run.commit(name, attempt, lambda folder: chain[name].save(artefact, folder)).seconds
 
 
-def generator_for(seed: int, stage: str, device: torch.device) -> torch.Generator:
-    """Give each stage a source of randomness of its own, so that skipping one changes nothing."""
+def generator_for(seed: int, stage: str) -> torch.Generator:
+    """Give each stage a source of randomness of its own, so that skipping one changes nothing.
+
+    It lives on the CPU whatever the device: a seed then draws the same everywhere.
+    """
     digest = hashlib.sha256(f"{seed}/{stage}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7]))
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
 
 
 class RunCheckpoints(FileCheckpoints):
