@@ -166,6 +166,14 @@ class ViewsPrior(Protocol):
         """Look at the photo once."""
 
 
+@runtime_checkable
+class Captioner(Protocol):
+    """Says what a photo shows."""
+
+    def __call__(self, colour: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"]) -> str | None:
+        """Describe the person; nothing if no sentence about a person comes out."""
+
+
 @dataclass(frozen=True)
 class Priors:
     """Everything known beforehand. Absent priors add no term."""
@@ -183,3 +191,5 @@ class Priors:
     """Whole views drawn once and learnt from directly: minutes where distillation takes hours."""
     editor: EditorPrior | None = None
     perceptual: PerceptualDistance | None = None
+    caption: Captioner | None = None
+    """Words for a photo that comes without; the framing's stand in for it."""
