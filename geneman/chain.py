@@ -22,6 +22,8 @@ from geneman.preprocess.prepare import Prepared
 from geneman.priors.bundle import Priors
 from geneman.priors.bundled.family import with_views
 from geneman.priors.bundled.geometry_prior import bundled_shape_prior
+from geneman.priors.economy import Economy
+from geneman.priors.full import full_priors
 from geneman.run_folder import FACTS
 from geneman.stages import finish, latent_texture, nerf_init, pixel_texture, sculpt
 
@@ -31,6 +33,15 @@ FIELD = "field.safetensors"
 def bundled_priors() -> Priors:
     """Give what is known about people without any download."""
     return with_views(Priors(shape=bundled_shape_prior()))
+
+
+def full_family(root: Path, economy: Economy) -> Priors:
+    """Load the paper's priors from a folder of weights.
+
+    Raises:
+        MissingComponentError: They are not all there.
+    """
+    return full_priors(root, Priors(shape=bundled_shape_prior()), economy)
 
 
 def given_maps(request: Request) -> GivenMaps:

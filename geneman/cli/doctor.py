@@ -17,7 +17,8 @@ import geneman
 from geneman.cli.arguments import parse, say
 from geneman.device import choose, threads
 from geneman.kernels.launch import compile_kernels
-from geneman.priors import weights
+from geneman.presets import FULL, PRESETS
+from geneman.priors import catalogue, weights
 
 ACCELERATORS = {
     "tinycudann": "BSD-3-Clause",
@@ -25,7 +26,10 @@ ACCELERATORS = {
     "kaolin": "Apache-2.0",
 }
 """Optional packages on CUDA, and their licences."""
-PACKAGES = ("torch", "warp-lang", "numpy", "msgspec", "ai-edge-litert", "xatlas")
+PACKAGES = (
+    *("torch", "warp-lang", "numpy", "msgspec", "ai-edge-litert", "xatlas"),
+    *("diffusers", "transformers"),
+)
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,26 @@ def diagnosis() -> dict[str, dict[str, Any]]:
                 "present": weights.present(entry.role),
                 "folder": str(weights.folder(entry.role)),
                 "licence": entry.licence,
+                "commercial": entry.commercial,
             }
-            for entry in weights.TABLE
+            for entry in catalogue.TABLE
         },
+        "presets": {name: _preset(name) for name in PRESETS},
     }
+
+
+def _preset(name: str) -> dict[str, str]:
+    """Say what a preset lacks here, and the one command that gets it."""
+    roles = catalogue.OF_PRESET.get(name, ("person",))
+    lacking = [role for role in roles if not weights.present(role)]
+    if name in FULL and importlib.util.find_spec("transformers") is None:
+        return {"lacks": "the package transformers", "get it": "pip install 'geneman[full]'"}
+    if not lacking:
+        return {"lacks": "nothing"}
+    consent = any(weights.entry(role).commercial != "yes" for role in lacking)
+    accept = " --accept-licences" if consent else ""
+    command = f"geneman weights get --preset {name}{accept}"
+    return {"lacks": ", ".join(lacking), "get it": command}
 
 
 def _devices() -> dict[str, Any]:

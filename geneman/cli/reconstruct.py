@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import torch
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import EnumChoicesFromValues, Positional, arg
 
-from geneman.chain import CHAIN, bundled_priors
+from geneman.chain import CHAIN
 from geneman.cli.arguments import parse, say, take_overrides, wants_help
+from geneman.cli.family import fit_to, is_full, run_with_bundled, run_with_full, weights_root
 from geneman.cli.live import shown
+from geneman.cli.plan import Planned, show
 from geneman.cli.references import measure
 from geneman.device import choose
 from geneman.errors import OptionError
 from geneman.handmade import HandMade, MeshFrame, with_handmade
 from geneman.handmade_files import read_mesh, read_texture
 from geneman.pipeline import Request, reconstruct
-from geneman.presets import PAPER, PRESETS
+from geneman.presets import FULL, PAPER, PRESETS
+from geneman.priors.bundle import Priors
+from geneman.priors.full import check
 from geneman.run_folder import STAGES, RunFolder
 from geneman.settings import describe, nearest, override
 from geneman.storage import storage_errors
@@ -39,7 +44,15 @@ class Reconstruct:
     output: Annotated[Path, arg(aliases=["-o"])]
     """The run folder: new, or one to go on with."""
     preset: str = "draft"
-    """draft (a minute and a half on two cores), standard (six minutes) or paper (a GPU)."""
+    """draft (a minute and a half on two cores), standard (six minutes), or for a GPU with the
+    paper's priors: swift (minutes), released (the authors' code) or paper (their text)."""
+    priors: str = "auto"
+    """Whom the stages ask: bundled (no download), full (the paper's), or auto: what the preset
+    is made for."""
+    weights: Path | None = None
+    """The folder of the full priors' weights, one folder a role; the usual one if not given."""
+    dry_run: bool = False
+    """Only print stages, models, licences, memory and time of a run with the full priors."""
     mask: Path | None = None
     """Who is the person: png or bool npy of the photo's size."""
     normal: Path | None = None
@@ -102,12 +115,26 @@ def command(arguments: Sequence[str]) -> int:
     options = parse(Reconstruct, "reconstruct", others)
     request = _request(options, overrides)
     console = Console(stderr=True, highlight=False)
-    device, made = choose(options.device), options.handmade()
+    device, root = choose(options.device), weights_root(options.weights)
+    full = is_full(options.priors, options.preset)
+    if options.dry_run:
+        _show_plan(options, request, device, full=full)
+        return 0
+    if full:
+        check(root)
+    made = options.handmade()
     wanted = {"quiet": options.quiet, "json": options.json, "losses": options.losses}
     with RunFolder.locked(options.output) as run:
         chain = with_handmade(CHAIN, made, run, device)
         with shown(**wanted, console=console) as report:
-            reconstruct(request, run, chain, priors=bundled_priors(), device=device, report=report)
+
+            def once(request: Request, priors: Priors) -> None:
+                reconstruct(request, run, chain, priors=priors, device=device, report=report)
+
+            if full:
+                run_with_full(request, device, root, once)
+            else:
+                run_with_bundled(request, once)
         with storage_errors(run.path):
             run.record.reference = measure(run, device)
             run.save()
@@ -136,6 +163,23 @@ def _request(options: Reconstruct, overrides: dict[str, str]) -> Request:
     request.digests()
     request.selected()
     return request
+
+
+def _show_plan(options: Reconstruct, request: Request, device: torch.device, *, full: bool) -> None:
+    """Print what a run would take.
+
+    Raises:
+        OptionError: It would not ask the full priors.
+    """
+    if not full:
+        raise OptionError(
+            "--dry-run plans runs with the full priors",
+            value=f"--preset {options.preset} with the bundled ones",
+            remedy="choose one of --preset " + ", ".join(sorted(FULL)) + ", or --priors full",
+        )
+    root = weights_root(options.weights)
+    planned = Planned(options.preset, fit_to(request, device), root)
+    show(planned, as_json=options.json)
 
 
 def _conclude(run: RunFolder, options: Reconstruct) -> None:

@@ -9,7 +9,7 @@ a prior draws views of the very shape, both are taught by these as far as it is 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import torch
@@ -72,7 +72,9 @@ class LatentTextureConfig:
     network_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.001
     """Learning rate of the network."""
     reference_weight: Annotated[float, msgspec.Meta(ge=0)] = 1000.0
-    """Mean absolute difference from the photo."""
+    """Difference from the photo."""
+    reference_difference: Literal["l1", "mse"] = "l1"
+    """Mean absolute (released recipe) or mean squared (paper) difference from the photo."""
     image_weight: Annotated[float, msgspec.Meta(ge=0)] = 0.1
     """The image prior's score."""
     novel_view_weight: Annotated[float, msgspec.Meta(ge=0)] = 0.3
@@ -216,7 +218,8 @@ class _Objective:
 
     def _taught_by_the_photo(self) -> Losses:
         shown = self.photo.drawn(self.config.points_per_step, self.generator)
-        return {"reference": self.config.reference_weight * self._misfit(shown)}
+        squared = self.config.reference_difference == "mse"
+        return {"reference": self.config.reference_weight * self._misfit(shown, squared=squared)}
 
     def _completed(self) -> Losses:
         """Teach what the photo does not show, for want of a learned prior."""
@@ -228,9 +231,10 @@ class _Objective:
             "flanks": config.flank_weight * self._misfit(flanks),
         }
 
-    def _misfit(self, shown: _Shown) -> Float[Tensor, ""]:
-        """Weighted mean absolute difference."""
-        difference = (self.field.colour(shown.points) - shown.colours).abs().mean(dim=1)
+    def _misfit(self, shown: _Shown, *, squared: bool = False) -> Float[Tensor, ""]:
+        """Weighted mean absolute difference, or mean squared difference."""
+        gap = self.field.colour(shown.points) - shown.colours
+        difference = (gap.square() if squared else gap.abs()).mean(dim=1)
         # A person who is nowhere seen well leaves no weight; the loss is then zero.
         misfit: Tensor = (shown.weights * difference).sum() / shown.weights.sum().clamp_min(1e-6)
         return misfit

@@ -1,0 +1,1 @@
+"""What a recipe needs of a device: memory, arithmetic and time, and how it is made to fit."""
