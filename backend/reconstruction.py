@@ -63,7 +63,8 @@ class Reconstruction:
         device = str(self.device)
         compile_kernels(self.device, lambda done, of: tell(Warming(device, done, of), ()))
         importlib.import_module("pymatting")  # numba compiles at import and keeps the result
-        importlib.import_module("torch._dynamo")  # seconds, which else the first step waits for
+        importlib.import_module("torch._inductor.config")  # which torch asks to be deterministic
+        importlib.import_module("torch._dynamo")  # which it asks to stay away from optimisers
 
     def describe(self) -> Welcome:
         """Say what can be done here."""

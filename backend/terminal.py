@@ -97,8 +97,11 @@ def _do(client: Client, wanted: argparse.Namespace) -> int:
         case "list":
             _print(client.ask(ListJobs(), Jobs).jobs, as_json=wanted.json)
         case "metrics":
-            for name, value in sorted(client.ask(GetMetrics(), Metrics).values.items()):
-                _say(f"{name:<32} {value:.6g}")
+            values = dict(sorted(client.ask(GetMetrics(), Metrics).values.items()))
+            if wanted.json:
+                _say(msgspec.json.encode(values).decode())
+            else:
+                _say("\n".join(f"{name:<32} {value:.6g}" for name, value in values.items()))
         case "free":
             client.ask(FreeMemory(), Done)
         case "shutdown":

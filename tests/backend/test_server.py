@@ -1,10 +1,13 @@
 """The server from outside: real processes, real sockets, real keys."""
 
+import contextlib
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +22,15 @@ import zmq
 from backend.client import Client, RequestRefusedError, ServerGoneError
 from backend.exits import Exit
 from backend.keys import KeyPair, authorise
-from blender_addon.frames import MAJOR, Packer, decode, encode, new_token
+from blender_addon.frames import MAJOR, Packer, can_compress, decode, encode, new_token
 from blender_addon.frames import Envelope as Env
 from blender_addon.protocol import (
     REPLIES,
     Cancel,
+    Chunk,
     Done,
     Edits,
+    Fetch,
     FreeMemory,
     GetJob,
     GetMetrics,
@@ -48,6 +53,7 @@ from blender_addon.protocol import (
     StageEnded,
     Step,
     Stopping,
+    Submit,
     Surface,
     Welcome,
 )
@@ -55,6 +61,7 @@ from geneman.run_folder import STAGES
 from tests.backend.running import (
     PATIENCE,
     PNG,
+    RECIPE,
     STEPS,
     Running,
     ended,
@@ -233,6 +240,64 @@ def test_who_returns_hears_only_what_changed(server: Running, client: Client) ->
     assert min(again) < place
 
 
+def test_every_event_about_a_job_names_the_request_that_it_does(client: Client) -> None:
+    asked: list[str] = []
+    name, packer = new_token(), Packer()
+    photo = packer.add_file(PNG)
+    for body, frames in (
+        (Submit(job=name, label="x", photo=photo, recipe=RECIPE), packer.frames),
+        (Rerun(name, start="finish"), []),
+    ):
+        asked.append(new_token())
+        client._requests.send_multipart(encode(Env(id=asked[-1], body=body), frames))
+        client._requests.recv_multipart()
+        told: set[str] = set()
+        for message in client.events(PATIENCE):
+            about = getattr(message.body, "job", None)
+            if name in (about, getattr(about, "id", None)):
+                told.add(message.envelope.parent)
+            if getattr(about, "state", None) is JobState.DONE and asked[-1] in told:
+                break
+        assert told - set(asked[:-1]) == {asked[-1]}
+
+
+@pytest.mark.skipif(not can_compress(), reason="zstandard is not installed")
+def test_over_a_slow_line_arrays_and_files_come_compressed_and_are_the_same(
+    server: Running, tmp_path: Path
+) -> None:
+    with server.client(zstd=True) as client:
+        name, packed = submit(client), []
+        for message in client.events(PATIENCE):
+            if isinstance(message.body, Picture) and message.body.job == name:
+                packed.append(message.body.image.zstd)
+                assert message.array(message.body.image).shape == (8, 8, 3)
+            job = getattr(message.body, "job", None)
+            if getattr(job, "id", None) == name and getattr(job, "state", None) is JobState.DONE:
+                break
+        assert packed
+        assert all(packed)
+        artefact = client.ask(GetJob(name), JobIs).job.artefacts[0]
+        reply = client.ask(Fetch(name, artefact.name, zstd=True), Chunk)
+        assert reply.data.zstd
+        client.fetch(name, artefact, tmp_path / "fetched")  # holds it to its sha256
+        assert (tmp_path / "fetched").stat().st_size == artefact.size
+
+
+@pytest.mark.skipif(not can_compress(), reason="zstandard is not installed")
+def test_a_compressed_photo_is_taken_and_a_bomb_is_not(client: Client) -> None:
+    packer = Packer(zstd_level=3)
+    done = ended(client, client.submit(PNG, packer, label="small", recipe=RECIPE).job.id)
+    assert done.state is JobState.DONE
+    packer = Packer(zstd_level=3)
+    bomb = msgspec.structs.replace(packer.add_file(bytes(2**20)), shape=(2**28,))
+    with pytest.raises(RequestRefusedError, match="536870912 bytes in one message") as caught:
+        client.submit(PNG, packer, label="x", maps=dict.fromkeys(("mask", "normal", "depth"), bomb))
+    assert caught.value.problem.kind is Kind.LIMIT
+    with pytest.raises(RequestRefusedError, match="must unfold to 268435456 bytes") as caught:
+        client.submit(PNG, packer, label="x", maps={"mask": bomb})
+    assert caught.value.problem.kind is Kind.PROTOCOL
+
+
 def test_free_memory_ends_the_idle_worker_and_the_next_job_starts_one(
     server: Running, client: Client
 ) -> None:
@@ -258,6 +323,19 @@ def test_the_log_tells_ids_and_never_labels_prompts_or_photos(
     assert '"event":"job submitted"' in log
     assert "secret" not in log
     assert "somebody" not in log
+
+
+def test_an_idle_worker_gives_its_memory_back(tmp_path: Path) -> None:
+    with (
+        running(tmp_path / "store", "--idle-seconds", "0.5") as server,
+        server.client() as client,
+    ):
+        assert client.ask(GetMetrics(), Metrics).values["workers.memory_bytes"] > 2**26
+        worker = server.worker()
+        psutil.wait_procs([worker], PATIENCE)
+        assert not worker.is_running()
+        server.until(lambda: client.ask(GetMetrics(), Metrics).values["workers"] == 0)
+        assert client.ask(GetMetrics(), Metrics).values["workers.memory_bytes"] == 0
 
 
 # ---- strangers ------------------------------------------------------------------------------
@@ -304,6 +382,83 @@ def test_broken_and_foreign_messages_are_answered_with_a_sentence(client: Client
     newer = raw(client, [bytes((71, 77, MAJOR + 1, 0)), good[1]])
     assert "update this side" in newer.problem.sentence
     client.command(Ping(), Done)
+
+
+def test_messages_that_are_sent_again_change_nothing(client: Client) -> None:
+    """As a client does that lost the answer, or somebody who kept an earlier one's messages."""
+    name, packer = new_token(), Packer()
+    photo = packer.add_file(PNG)
+    kept: list[list[Any]] = []
+
+    def sent(body: Any, *frames: Any) -> Any:
+        kept.append(encode(Env(id=new_token(), body=body), frames))
+        return replayed(client, kept[-1])
+
+    sent(Submit(job=name, label="x", photo=photo, recipe=RECIPE), *packer.frames)
+    ended(client, name)
+    for _ in range(2):
+        sent(Rerun(name, start="finish"))
+        client.wait(lambda e: getattr(e, "stage", "") == "finish", PATIENCE)
+        ended(client, name)
+    before = client.ask(GetJob(name), JobIs).job
+    for frames in (*kept, *kept):
+        assert replayed(client, frames).job == before
+    assert client.ask(GetJob(name), JobIs).job == before
+
+
+def replayed(client: Client, frames: list[Any]) -> Any:
+    client._requests.send_multipart(frames)
+    return decode(client._requests.recv_multipart(), REPLIES).body
+
+
+def test_what_was_recorded_on_the_wire_opens_nothing_when_it_is_played_again(
+    server: Running, client: Client
+) -> None:
+    """CURVE's keys are made anew for each connection: an old one's bytes are noise in the next."""
+    port = server.connection().requests
+    with recording(port) as (proxy, recorded):
+        through = msgspec.structs.replace(server.connection(), requests=proxy)
+        with Client(through) as other:
+            name = other.submit(PNG + os.urandom(5000), label="x", recipe=RECIPE).job.id
+    ended(client, name)
+    client.ask(Remove(name), Done)  # so that the recorded submission would show if it were heard
+    assert len(recorded) > 5000
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port)) as line:
+            line.settimeout(1.0)
+            with contextlib.suppress(OSError):
+                line.sendall(bytes(recorded))
+                while line.recv(4096):
+                    pass
+    assert refused(client, GetJob(name)) is Kind.UNKNOWN_JOB
+    assert not (server.store / "jobs" / name).exists()
+
+
+@contextlib.contextmanager
+def recording(port: int) -> Iterator[tuple[int, bytearray]]:
+    """Stand between a client and a port of the server; give our port, and what the client said."""
+    recorded = bytearray()
+
+    def pass_on(source: socket.socket, sink: socket.socket, note: bytearray | None) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if note is not None:
+                    note += data
+                sink.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+
+        def serve() -> None:
+            theirs, _ = ours.accept()
+            with theirs, socket.create_connection(("127.0.0.1", port)) as onward:
+                back = threading.Thread(target=pass_on, args=(onward, theirs, None), daemon=True)
+                back.start()
+                pass_on(theirs, onward, recorded)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield ours.getsockname()[1], recorded
+        thread.join(10)
 
 
 def test_an_oversized_frame_ends_that_connection_only(server: Running, client: Client) -> None:
@@ -378,6 +533,19 @@ def test_the_connection_file_is_private_and_goes_with_the_server(tmp_path: Path)
         assert server.process is not None
         assert server.process.wait(30) == Exit.STOPPED
         assert not file.exists()
+
+
+def test_who_asks_a_server_that_stops_is_told_so(tmp_path: Path) -> None:
+    with running(tmp_path / "store") as server, server.client() as client:
+        name = submit(client, "hang:nerf_init")  # its last checkpoint is waited for
+        client.wait(lambda e: isinstance(e, Step) and e.job == name, PATIENCE)
+        client.command(Shutdown(), Done)
+        client.wait(lambda event: isinstance(event, Stopping), PATIENCE)
+        assert refused(client, GetJob(name)) is Kind.STOPPING
+        client.command(Ping(), Done)
+        server.worker().kill()
+        assert server.process is not None
+        assert server.process.wait(PATIENCE) == Exit.STOPPED
 
 
 def test_the_server_leaves_with_its_parent(tmp_path: Path) -> None:

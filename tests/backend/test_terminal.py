@@ -1,5 +1,6 @@
 """`geneman serve` and `geneman jobs`, as a person types them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,6 +29,9 @@ def test_a_photo_is_submitted_waited_for_fetched_and_removed(tmp_path: Path) -> 
         name, state = done.stdout.split()[:2]
         assert state == JobState.DONE.value
         assert "me.png" in geneman(*jobs, "list").stdout
+        figures = json.loads(geneman(*jobs, "--json", "metrics").stdout)
+        assert figures["jobs.done"] == 1
+        assert f"{'jobs.done':<32} 1\n" in geneman(*jobs, "metrics").stdout
         fetched = geneman(*jobs, "fetch", name, "-o", str(tmp_path / "out"))
         assert fetched.stdout.split() == [str(tmp_path / "out" / "finish.safetensors")]
         assert geneman(*jobs, "remove", name).returncode == 0

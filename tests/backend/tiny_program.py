@@ -7,10 +7,12 @@ real ones may: `die:sculpt` ends the process there (once), `hang:sculpt` stops w
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,6 +24,22 @@ from tests.tiny_chain import CHAIN, CPU, PRIORS
 
 SHOWN = 7
 """A preview every so many steps."""
+
+
+def leave_the_compiler_out() -> None:
+    """Spare each worker the seconds in which torch loads its compiler with the first optimiser.
+
+    Nothing is compiled here: torch only tells the compiler to be deterministic, and asks it to
+    stay away from optimisers.
+    """
+    frontend: Any = ModuleType("torch._dynamo")
+    frontend.disable = lambda function, *_, **__: function
+    frontend.graph_break = lambda: None
+    backend: Any = ModuleType("torch._inductor")
+    backend.config = ModuleType("torch._inductor.config")
+    for module in (frontend, backend, backend.config):
+        sys.modules[module.__name__] = module
+    torch._dynamo, torch._inductor = frontend, backend  # type: ignore[attr-defined]
 
 
 def misbehaving(name: str, stage: Stage) -> Stage:
@@ -57,5 +75,6 @@ def misbehaving(name: str, stage: Stage) -> Stage:
 
 def program(device: str) -> Reconstruction:
     assert device == "cpu"
+    leave_the_compiler_out()
     chain = {name: misbehaving(name, stage) for name, stage in CHAIN.items()}
     return Reconstruction(CPU, chain, PRIORS, kernels=False)
