@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from numpy import ndarray
 
+from geneman.preprocess.face import Face, with_eyeballs
 from geneman.preprocess.person import Pose
 from geneman.preprocess.recentring import Frame
 from geneman.view import Framing
@@ -25,6 +26,18 @@ def landmarks_in(frame: Frame, pose: Pose) -> Float32[ndarray, "33 4"]:
     places = frame.points(pose.points[:, :2])
     depth = pose.points[:, 2:3] * np.float32(frame.scale / frame.size)
     return np.concatenate([places, depth, pose.points[:, 3:]], axis=1).astype(np.float32)
+
+
+def face_in(frame: Frame, face: Face) -> Float32[ndarray, "470 3"]:
+    """Bring a face, with its eyeballs, into the square.
+
+    Returns:
+        x, y in [-1, 1] with y up, and depth in the same unit.
+    """
+    points = with_eyeballs(face.points)
+    places = frame.points(points[:, :2])
+    depth = points[:, 2:] * np.float32(2 * frame.scale / frame.size)
+    return np.concatenate([places, depth], axis=1).astype(np.float32)
 
 
 def given_landmarks(

@@ -91,16 +91,16 @@ class PersonModels:
     name = "mediapipe"
 
     @cached_property
-    def _detector(self) -> "_Network":
-        return _Network(weights.path("person", "pose_detection.tflite"))
+    def _detector(self) -> "Network":
+        return Network(weights.path("person", "pose_detection.tflite"))
 
     @cached_property
-    def _landmarker(self) -> "_Network":
-        return _Network(weights.path("person", "pose_landmark_full.tflite"))
+    def _landmarker(self) -> "Network":
+        return Network(weights.path("person", "pose_landmark_full.tflite"))
 
     @cached_property
-    def _segmenter(self) -> "_Network":
-        return _Network(weights.path("person", "selfie_segmentation.tflite"))
+    def _segmenter(self) -> "Network":
+        return Network(weights.path("person", "selfie_segmentation.tflite"))
 
     def detect(self, photo: UInt8[ndarray, "h w 3"], *, threshold: float = 0.5) -> list[Detection]:
         """Find people, the surest first."""
@@ -116,7 +116,7 @@ class PersonModels:
             if scores[index] < threshold:
                 break
             size, anchor = values[index, 1], anchors[index]
-            points = _apply(whole.to_photo, values[index, [0, 2, 3]] + anchor)
+            points = moved_by(whole.to_photo, values[index, [0, 2, 3]] + anchor)
             corners = points[0] + np.array([[-0.5], [0.5]]) * size * whole.side
             left, top, right, bottom = (float(value) for value in corners.reshape(-1))
             box = (left, top, right, bottom)
@@ -157,7 +157,7 @@ class PersonModels:
         values, presence, silhouette, *_ = self._landmarker(cut(photo, region, LANDMARK_SIDE))
         points = values.reshape(-1, POINT_VALUES).copy()
         points[:, :3] /= LANDMARK_SIDE
-        points[:, :2] = _apply(region.to_photo, points[:, :2])
+        points[:, :2] = moved_by(region.to_photo, points[:, :2])
         points[:, 2] *= region.side
         return points, float(presence.item()), silhouette.reshape(LANDMARK_SIDE, LANDMARK_SIDE)
 
@@ -180,7 +180,7 @@ def _stderr_to_nowhere() -> Iterator[None]:
         os.close(kept)
 
 
-class _Network:
+class Network:
     """One .tflite file; one image in, all its outputs out."""
 
     def __init__(self, path: Path) -> None:
@@ -193,6 +193,7 @@ class _Network:
         self._outputs = [entry["index"] for entry in self._interpreter.get_output_details()]
 
     def __call__(self, image: Float32[ndarray, "h w 3"]) -> list[Float32[ndarray, "..."]]:
+        """Run the network on one image in [0, 1]."""
         self._interpreter.set_tensor(self._input, image[None])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
@@ -260,8 +261,9 @@ def put_back(
     return np.asarray(laid)
 
 
-def _apply(
+def moved_by(
     affine: Float32[ndarray, "2 3"], points: Float32[ndarray, "n 2"]
 ) -> Float32[ndarray, "n 2"]:
+    """Apply an affine map to places."""
     moved: Float32[ndarray, "n 2"] = points @ affine[:, :2].T + affine[:, 2]
     return moved

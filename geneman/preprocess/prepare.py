@@ -18,7 +18,15 @@ from PIL import Image
 from torch import Tensor
 
 from geneman.errors import MapError
-from geneman.preprocess.framing import framing_of, given_landmarks, landmarks_in, prompt_for
+from geneman.preprocess.face import face_triangles
+from geneman.preprocess.face_relief import with_face
+from geneman.preprocess.framing import (
+    face_in,
+    framing_of,
+    given_landmarks,
+    landmarks_in,
+    prompt_for,
+)
 from geneman.preprocess.given_maps import GivenMaps, Maps, read_maps
 from geneman.preprocess.matting import RIM, foreground_colour
 from geneman.preprocess.photo import read_photo
@@ -76,6 +84,7 @@ class _Square:
     normal: Float32[ndarray, "h w 3"] | None
     depth: Float32[ndarray, "h w"] | None
     landmarks: Float32[ndarray, "33 4"]
+    face: Float32[ndarray, "470 3"] | None
 
 
 def run(
@@ -92,7 +101,7 @@ def run(
     Args:
         photo: The picture file.
         given: Maps and a prompt that replace estimates.
-        priors: Only `shape` is asked.
+        priors: Only `shape` is asked, and `caption` if no prompt is given.
         config: Settings.
         device: Where the view's tensors will be.
         report: Receives a cut-out and the normals as previews.
@@ -169,7 +178,8 @@ def _squared(subject: Subject, maps: Maps, place: _Placement, config: PrepareCon
         landmarks = landmarks_in(place.photo, subject.pose)
     else:
         landmarks = np.zeros((33, 4), np.float32)
-    return _Square(colour, place.mask, normal, depth, landmarks)
+    face = None if subject.face is None else face_in(place.photo, subject.face)
+    return _Square(colour, place.mask, normal, depth, landmarks, face)
 
 
 def _completed(
@@ -183,6 +193,8 @@ def _completed(
     assert colour is not None and mask is not None and landmarks is not None  # noqa: PT018
     framing = framing_of(square.landmarks, square.mask)
     surfaces = priors.shape.surfaces(colour, mask, landmarks, framing, normal=normal, depth=depth)
+    if square.face is not None and normal is None:  # given normals know the face better
+        surfaces = with_face(surfaces, mask, square.face, face_triangles())
     return ReferenceView(
         colour=colour,
         mask=mask,
@@ -191,8 +203,12 @@ def _completed(
         hidden=surfaces.hidden,
         landmarks=landmarks,
         framing=framing,
-        prompt=prompt or prompt_for(framing),
+        prompt=prompt or _captioned(colour, mask, priors) or prompt_for(framing),
     )
+
+
+def _captioned(colour: Tensor, mask: Tensor, priors: Priors) -> str | None:
+    return None if priors.caption is None else priors.caption(colour, mask)
 
 
 def _sources(
@@ -204,7 +220,7 @@ def _sources(
         "landmarks": subject.landmarks_source,
         "normal": priors.shape.name,
         "depth": priors.shape.name,
-        "prompt": "the framing",
+        "prompt": getattr(priors.caption, "name", "the framing"),
     }
     named = {
         name: GIVEN if name != "mask" and getattr(given, name) else source

@@ -19,6 +19,7 @@ from geneman.preprocess.cut_out import (
     nobody_found,
     only_main_person,
 )
+from geneman.preprocess.face import Face, FaceModel
 from geneman.preprocess.matting import without_shadow
 from geneman.preprocess.person import PersonModels, Pose
 from geneman.preprocess.photo import Photo
@@ -44,6 +45,8 @@ class Subject:
     """The person's cover of each of its pixels."""
     pose: Pose | None
     """Body points in its pixels."""
+    face: Face | None
+    """The face in its pixels, where it is seen."""
     shrunk: int
     source: str
     """Who made the mask."""
@@ -82,12 +85,14 @@ def find_subject(photo: Photo, mask: Bool[ndarray, "h w"] | None) -> Subject:
     removed = remove_background(picture)
     if removed is None:
         own = cut_out(colour, models)
-        return Subject(colour, own.alpha, own.pose, shrunk, OWN, models.name)
+        face = FaceModel().find(colour, own.pose)
+        return Subject(colour, own.alpha, own.pose, face, shrunk, OWN, models.name)
     people = find_people(colour, models)
     if not people:
         raise nobody_found()
     alpha = only_main_person(removed, people)
-    return Subject(colour, alpha, people[0], shrunk, REMBG, models.name)
+    face = FaceModel().find(colour, people[0])
+    return Subject(colour, alpha, people[0], face, shrunk, REMBG, models.name)
 
 
 def _must_show_something(alpha: Float32[ndarray, "h w"]) -> None:
@@ -108,12 +113,12 @@ def _with_pose(
 ) -> Subject:
     """Look for the body points of a person whose outline is known already."""
     if not weights.present("person"):
-        return Subject(colour, alpha, None, shrunk, source, NO_WEIGHTS)
+        return Subject(colour, alpha, None, None, shrunk, source, NO_WEIGHTS)
     # Colours under a transparent alpha are anything: people are looked for on plain grey.
     share = alpha[..., None]
     seen = (colour * share + 128 * (1 - share)).astype(np.uint8)
     people = find_people(seen, models)
     if not people:
-        return Subject(colour, alpha, None, shrunk, source, NONE_FOUND)
+        return Subject(colour, alpha, None, None, shrunk, source, NONE_FOUND)
     pose = max(people, key=lambda person: float((person.cover * alpha).sum()))
-    return Subject(colour, alpha, pose, shrunk, source, models.name)
+    return Subject(colour, alpha, pose, FaceModel().find(seen, pose), shrunk, source, models.name)
