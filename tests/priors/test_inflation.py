@@ -158,6 +158,41 @@ def test_the_back_of_a_bald_head_is_skin():
     assert np.abs(back[125, 128] - skin).max() < 0.1
 
 
+def body_in_a_jacket(middle, *, turned=False):
+    """A torso whose flanks wear grey; what the front opens to is `middle`."""
+    colour = np.full((256, 256, 3), 0.25, dtype=np.float32)
+    cover = np.zeros((256, 256))
+    cover[20:236, 60:196] = 1
+    rows, columns = np.indices((256, 256))
+    opening = (rows > 40) & (np.abs(columns - 128) < (150 - rows) * 0.4)
+    colour[opening] = middle
+    landmarks = np.zeros((33, 4), dtype=np.float32)
+    reach = 0.05 if turned else 0.45
+    landmarks[[11, 12], :2] = [[reach, 0.6], [-reach, 0.6]]
+    landmarks[[23, 24], :2] = [[0.3 * reach, -0.6], [-0.3 * reach, -0.6]]
+    landmarks[[11, 12, 23, 24], 3] = 1
+    return colour, cover, landmarks
+
+
+@pytest.mark.parametrize("middle", [(0.85, 0.65, 0.55), (0.95, 0.95, 0.95)], ids=["skin", "shirt"])
+def test_a_neckline_is_closed_behind(middle):
+    back = paint_hidden_side(*body_in_a_jacket(middle))
+    np.testing.assert_allclose(back[60:150, 100:156], 0.25, atol=0.05)
+
+
+def test_who_is_turned_aside_keeps_what_the_front_shows():
+    back = paint_hidden_side(*body_in_a_jacket((0.85, 0.65, 0.55), turned=True))
+    np.testing.assert_allclose(back[70, 128], (0.85, 0.65, 0.55), atol=0.05)
+
+
+def test_who_wears_different_sides_keeps_them():
+    colour, cover, landmarks = body_in_a_jacket((0.85, 0.65, 0.55))
+    colour[:, 128:] = (0.1, 0.2, 0.8)
+    back = paint_hidden_side(colour, cover, landmarks)
+    np.testing.assert_allclose(back[190, 80], 0.25, atol=0.05)
+    np.testing.assert_allclose(back[190, 176], (0.1, 0.2, 0.8), atol=0.05)
+
+
 def test_a_small_print_stays_on_the_front_and_a_broad_pattern_goes_through():
     colour = np.full((256, 256, 3), 0.8, dtype=np.float32)
     cover = np.zeros((256, 256))

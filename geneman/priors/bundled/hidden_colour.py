@@ -14,7 +14,14 @@ from skimage.color import rgb2lab
 from skimage.filters import rank
 
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, membrane, resized
-from geneman.priors.bundled.proportions import LEFT_EAR, LEFT_EYE, RIGHT_EAR, RIGHT_EYE
+from geneman.priors.bundled.proportions import (
+    HIPS,
+    LEFT_EAR,
+    LEFT_EYE,
+    RIGHT_EAR,
+    RIGHT_EYE,
+    SHOULDERS,
+)
 
 Picture = NDArray[np.float64]
 
@@ -25,6 +32,21 @@ MOUTH = (9, 10)
 
 UNLIKE = 22.0
 """CIELAB distance, lightness at 0.6, beyond which two colours are different materials."""
+
+NARROWEST = 0.35
+"""Width over height of a torso below which it is turned away."""
+
+FLANK = 0.12
+"""Shares of the torso's width: how far its flanks reach from the line of shoulder and hip."""
+
+LEAST_FLANK = 20
+"""Pixels of the working grid that a flank must have to say what is worn."""
+
+LEAST_FACE = 10.0
+"""Pixels of the working grid from mouth to eyes below which a head has hardly any hair to read."""
+
+COLLAR = -0.12
+"""Where the back of a collar ends, in torso heights below the shoulders."""
 
 
 def paint_hidden_side(
@@ -45,6 +67,11 @@ def paint_hidden_side(
     unlike = ndimage.maximum_filter(np.linalg.norm(small - material, axis=-1), 3)
     unlike = blurred(unlike, 1.0)
     plain = np.exp(-((unlike / 0.2) ** 4))
+    torso = _Torso.of(landmarks)
+    if torso is not None:
+        closed = _closed_garment(material, inside, torso)
+        material += closed.share[..., None] * (closed.tint - material)
+        plain *= 1 - closed.share
     head = _Head.of(landmarks)
     if head is not None:
         hair = _hair_over_face(small, inside, head)
@@ -97,14 +124,69 @@ class _Head:
 
 
 @dataclass(frozen=True)
-class _Hair:
-    """What covers the back of the head, and how much of each pixel it takes."""
+class _Cover:
+    """What covers a part of the back, and how much of each pixel it takes."""
 
     share: Map
     tint: Picture
 
 
-def _hair_over_face(colour: Picture, inside: Pixels, head: _Head) -> _Hair:
+@dataclass(frozen=True)
+class _Torso:
+    """Where shoulders and hips are, in pixels of the working grid, y down."""
+
+    shoulders: NDArray[np.float64]
+    """Two points, the image's left one first."""
+    hips: NDArray[np.float64]
+
+    @staticmethod
+    def of(landmarks: NDArray[np.float32]) -> "_Torso | None":
+        """Read the torso off the landmarks; None where it is turned away or not upright."""
+        points = (landmarks[:, :2].astype(np.float64) * (1, -1) + 1) * WORKING / 2
+        shoulders, hips = points[list(SHOULDERS)], points[list(HIPS)]
+        height = hips[:, 1].mean() - shoulders[:, 1].mean()
+        width = float(np.ptp(shoulders[:, 0]))
+        if not landmarks.any() or height < 0 or width < NARROWEST * height:
+            return None
+        return _Torso(shoulders[shoulders[:, 0].argsort()], hips[hips[:, 0].argsort()])
+
+    def frame(self) -> tuple[Map, Map]:
+        """Give each pixel's place: across in [0, 1] from side to side, down from the shoulders."""
+        y, x = np.mgrid[:WORKING, :WORKING] + 0.5
+        top, bottom = self.shoulders[:, 1].mean(), self.hips[:, 1].mean()
+        down = (y - top) / max(bottom - top, 1.0)
+        along = np.clip(down, 0.0, 1.0)
+        left, right = (
+            self.shoulders[i, 0] + along * (self.hips[i, 0] - self.shoulders[i, 0]) for i in (0, 1)
+        )
+        return (x - left) / np.maximum(right - left, 1.0), down
+
+
+def _closed_garment(material: Picture, inside: Pixels, torso: _Torso) -> _Cover:
+    """Close what opens only in front: necklines, open jackets, hands before the chest.
+
+    A garment's back is what both flanks of the torso wear, where they wear the same.
+    """
+    across, down = torso.frame()
+    chest = inside & (down > 0.05) & (down < 1.0)  # noqa: PLR2004 (below the collar, to the hips)
+    flanks = [chest & (np.abs(across - side) < FLANK) for side in (0.0, 1.0)]
+    if min(flank.sum() for flank in flanks) < LEAST_FLANK:
+        return _Cover(np.zeros_like(down), material)
+    lab = rgb2lab(np.clip(material, 0, 1)) * (0.6, 1.0, 1.0)
+    worn = [np.median(lab[flank], axis=0) for flank in flanks]
+    if np.linalg.norm(worn[0] - worn[1]) > UNLIKE:
+        return _Cover(np.zeros_like(down), material)
+    unlike = np.linalg.norm(lab - (worn[0] + worn[1]) / 2, axis=-1)
+    known = chest & (unlike < UNLIKE)
+    between = (across > -FLANK) & (across < 1 + FLANK)
+    # Above the shoulders' line the collar rises to the nape.
+    opened = inside & between & (down > COLLAR) & (down < 1.0) & (unlike > 0.7 * UNLIKE)
+    opened = ndimage.binary_dilation(opened, iterations=3) & inside
+    tint = [membrane(inside, material[..., c], known * 1.0, stiffness=4.0) for c in range(3)]
+    return _Cover(_soft(opened), np.stack(tint, axis=-1))
+
+
+def _hair_over_face(colour: Picture, inside: Pixels, head: _Head) -> _Cover:
     """Draw the hair around the face over it, down to where hair ends at its sides.
 
     Hair is what looks more like the crown than like the cheeks; under a hat, more like what
@@ -114,33 +196,50 @@ def _hair_over_face(colour: Picture, inside: Pixels, head: _Head) -> _Hair:
     near = inside & (np.abs(aside) < 1.1 * head.width) & (np.abs(above) < 3.0 * head.face)
     inner = np.hypot(aside / (0.45 * head.width), (above - 0.1 * head.face) / (1.3 * head.face)) < 1
     cheeks = near & (np.hypot(aside / (0.3 * head.width), above / (0.4 * head.face)) < 1)
-    crown = near & (above > 1.6 * head.face) & (np.abs(aside) < 0.6 * head.width)
-    if not cheeks.any() or not crown.any():
-        return _Hair(np.zeros_like(aside), colour)
+    # What the head's outline shows goes on behind it; its outermost pixels are mixed.
+    to_edge = ndimage.distance_transform_edt(inside)
+    rim = near & (above > 0.6 * head.face) & (to_edge > 1.5) & (to_edge < 0.35 * head.face)  # noqa: PLR2004
+    top = near & (above > 1.6 * head.face) & (np.abs(aside) < 0.6 * head.width)
+    # Of a small head all of the rim is mixed: then only the top counts.
+    crowns = [top, rim] if head.face > LEAST_FACE else [top]
+    crowns = [crown for crown in crowns if crown.any()]
+    if not cheeks.any() or not crowns:
+        return _Cover(np.zeros_like(aside), colour)
     lab = rgb2lab(np.clip(colour, 0, 1)) * (0.6, 1.0, 1.0)
-    skin, hair = np.median(lab[cheeks], axis=0), np.median(lab[crown], axis=0)
+    skin = np.median(lab[cheeks], axis=0)
+    hair = max(
+        (np.median(lab[crown], axis=0) for crown in crowns),
+        key=lambda tint: float(np.linalg.norm(tint - skin)),
+    )
     to_skin = np.linalg.norm(lab - skin, axis=-1)
     beside = (above > -0.2 * head.face) & (above < head.face) & (np.abs(aside) < 0.8 * head.width)
     sides = near & ~inner & beside & (to_skin > UNLIKE)
-    top = 1.9 * head.face
+    end = 1.9 * head.face
     if sides.sum() > 0.01 * near.sum():
         framing = np.median(lab[sides], axis=0)
         if np.linalg.norm(framing - hair) > UNLIKE:
-            hair, top = framing, 1.1 * head.face
+            hair, end = framing, 1.1 * head.face
     to_hair = np.linalg.norm(lab - hair, axis=-1)
-    hairy = near & ~inner & (to_hair < to_skin) & (above > -2.5 * head.face) & (above < top)
+    hairy = near & ~inner & (to_hair < to_skin) & (above > -2.5 * head.face) & (above < end)
     hairy = _touching(hairy, above > -0.2 * head.face)
-    known = ndimage.binary_erosion(hairy, iterations=2)
+    known = ndimage.binary_erosion(hairy, iterations=2 if head.face > LEAST_FACE else 1)
     # Lower down, ears and shaded cheeks pass for hair: without a hat the brow's side is enough.
     crest = known & (above > 0.8 * head.face)
-    if top > 1.5 * head.face and crest.sum() > 0.01 * near.sum():
+    if end > 1.5 * head.face and crest.sum() > 0.01 * near.sum():
         known = crest
     if known.sum() < 0.01 * near.sum():
         bald = np.broadcast_to(np.median(colour[cheeks], axis=0), colour.shape)
-        return _Hair(_soft(near & inner), bald)
-    covered = near & ~known & _between_hair(hairy, aside, above, head) & (above < top)
-    tint = [membrane(near, colour[..., c], known * 1.0, stiffness=4.0) for c in range(3)]
-    return _Hair(_soft(covered), np.stack(tint, axis=-1))
+        return _Cover(_soft(near & inner), bald)
+    covered = near & ~known & _between_hair(hairy, aside, above, head) & (above < end)
+    # Next to the face hair lies in shade: farther in it has the colour of all of it.
+    alike = known & (to_hair <= np.median(to_hair[known]))
+    usual = np.median(colour[alike], axis=0)
+    pull = np.where(known, 1.0, 0.02)
+    tint = [
+        membrane(near, np.where(known, colour[..., c], usual[c]), pull, stiffness=4.0)
+        for c in range(3)
+    ]
+    return _Cover(_soft(covered), np.stack(tint, axis=-1))
 
 
 def _touching(region: Pixels, seed: Pixels) -> Pixels:
