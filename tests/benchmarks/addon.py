@@ -75,6 +75,7 @@ def share(values: list[float], percent: float) -> float:
 def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Make rows of the figures."""
     assert found["vertices"] >= 200_000
+    assert len(found["moving"]) > 100, "a percentile needs ticks"
     moving = found["moving"]
     fresh = row("largest tick with a new 200k-vertex mesh", 1e3 * max(found["fresh"]), "ms", 150)
     usual = 1e3 * statistics.median(found["usual"])

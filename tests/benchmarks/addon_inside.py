@@ -17,6 +17,8 @@ import numpy as np
 PACKAGE = "bl_ext.user_default.geneman"
 ROUNDS = 25
 """Of each kind of reconstruction: new ones, and the same again."""
+STEPS, EDGE = 240, 10
+"""Of the stage that moves a mesh, and those at either end that do not count as moving."""
 PATIENCE = 120.0
 
 Pump = Callable[[], float]
@@ -68,9 +70,32 @@ def job_here(session: Any) -> Any | None:
 
 
 def ended(session: Any) -> bool:
-    """Say whether the scene's job has ended."""
+    """Say whether the scene's job has ended, and all that it gave is in the scene."""
     job = job_here(session)
-    return job is not None and job.state == "done"
+    if job is None or job.state != "done":
+        return False
+    link = session.current().arrivals.linked(job.id)
+    return not link.work and link.held is None and not link.due
+
+
+def moved(session: Any) -> list[float]:
+    """Give the seconds of each tick while a mesh moves: not of its arrival, nor of the end.
+
+    Those make a mesh and undo steps, and have rows of their own.
+    """
+    wanted = bpy.context.scene.geneman
+    wanted.prompt, before = f"moving {STEPS} 0.05", wanted.job
+    bpy.ops.geneman.reconstruct()
+    until(session.pump, lambda: wanted.job != before and step(session) > EDGE)
+    steady = until(session.pump, lambda: step(session) > STEPS - EDGE)
+    until(session.pump, lambda: ended(session))
+    return steady
+
+
+def step(session: Any) -> int:
+    """Give how many steps the stage that runs has taken."""
+    rows = session.current().model.stage_rows(bpy.context.scene.geneman.job)
+    return max((row.step for row in rows), default=0)
 
 
 def people() -> list[Any]:
@@ -128,7 +153,7 @@ def main() -> None:
     session = connected(zip_file, json.loads(facts))
     bpy.context.scene.geneman.photo = photo
     show(session, "whole 1 0")
-    moving = show(session, "moving 240 0.05")
+    moving = moved(session)
     fresh, usual = [], []
     for _ in range(5):
         fresh.append(max(show(session, "fresh 3 0.3")))
