@@ -28,6 +28,9 @@ Picture = NDArray[np.float64]
 WORKING = 256
 """Side of the grid on which materials are told apart."""
 
+HEAD_WORKING = 512
+"""Side of the grid on which hair is told from skin: of whole bodies heads are small."""
+
 MOUTH = (9, 10)
 
 UNLIKE = 22.0
@@ -43,7 +46,7 @@ LEAST_FLANK = 20
 """Pixels of the working grid that a flank must have to say what is worn."""
 
 LEAST_FACE = 10.0
-"""Pixels of the working grid from mouth to eyes below which a head has hardly any hair to read."""
+"""Pixels of its grid from mouth to eyes below which a head has hardly any hair to read."""
 
 COLLAR = -0.12
 """Where the back of a collar ends, in torso heights below the shoulders."""
@@ -72,15 +75,16 @@ def paint_hidden_side(
         closed = _closed_garment(material, inside, torso)
         material += closed.share[..., None] * (closed.tint - material)
         plain *= 1 - closed.share
-    head = _Head.of(landmarks)
-    if head is not None:
-        hair = _hair_over_face(small, inside, head)
-        material += hair.share[..., None] * (hair.tint - material)
-        plain *= 1 - hair.share
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
     back = resized(material[tuple(nearest)], size)
     weight = resized(plain[tuple(nearest)], size)[..., None]
-    return np.clip(back + weight * (colour - back), 0.0, 1.0)
+    back += weight * (colour - back)
+    head = _Head.of(landmarks)
+    if head is not None:
+        fine = resized(colour.astype(np.float64), HEAD_WORKING)
+        hair = _hair_over_face(fine, resized(cover, HEAD_WORKING) > 0.6, head)  # noqa: PLR2004
+        back += resized(hair.share, size)[..., None] * (resized(hair.tint, size) - back)
+    return np.clip(back, 0.0, 1.0)
 
 
 def _material(colour: Picture, inside: Pixels) -> Picture:
@@ -93,7 +97,7 @@ def _material(colour: Picture, inside: Pixels) -> Picture:
 
 @dataclass(frozen=True)
 class _Head:
-    """Where the face is: lengths and places in pixels of the working grid."""
+    """Where the face is: lengths and places in pixels of the head's working grid."""
 
     centre: NDArray[np.float64]
     """Between eyes and mouth."""
@@ -110,7 +114,7 @@ class _Head:
         if not landmarks.any():
             return None
         x, y = landmarks[:, 0].astype(np.float64), landmarks[:, 1].astype(np.float64)
-        points = np.stack([x + 1, 1 - y], axis=-1) * WORKING / 2
+        points = np.stack([x + 1, 1 - y], axis=-1) * HEAD_WORKING / 2
         eyes, mouth = points[[LEFT_EYE, RIGHT_EYE]].mean(0), points[list(MOUTH)].mean(0)
         length = max(float(np.linalg.norm(mouth - eyes)), 1.0)
         ears = float(np.linalg.norm(points[LEFT_EAR] - points[RIGHT_EAR]))
@@ -118,7 +122,7 @@ class _Head:
 
     def frame(self) -> tuple[Map, Map]:
         """Give each pixel's place in the head's own axes: aside and above the centre."""
-        y, x = np.mgrid[:WORKING, :WORKING] + 0.5
+        y, x = np.mgrid[:HEAD_WORKING, :HEAD_WORKING] + 0.5
         x, y = x - self.centre[0], y - self.centre[1]
         return x * -self.up[1] + y * self.up[0], x * self.up[0] + y * self.up[1]
 
