@@ -82,32 +82,39 @@ def _side(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
 
 @wp.kernel
 @no_type_check
-def _find(  # noqa: C901, PLR0912, PLR0915 (one walk; each buffer by itself)
+def _find(  # noqa: C901, PLR0911, PLR0912, PLR0915 (one walk; each buffer by itself)
     clip: wp.array(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int32),
     across: wp.array2d(dtype=wp.int32),
     triangle: wp.array(dtype=wp.int32),
     depth: wp.array(dtype=wp.float32),
+    pixels: wp.array(dtype=wp.int64),
     size: int,
     steps: int,
     edges: wp.array2d(dtype=wp.int32),
     begin: int,
 ) -> None:
-    """Walk from the near pixel of each pair towards the far one, up to a silhouette."""
+    """Walk from each covered pixel, if it is the nearer one, to its neighbours' silhouettes."""
     index = begin + wp.tid()
+    near = int(pixels[index / 4])
     axis = index % 2
-    near = index / 2
-    if (axis == 0 and near % size == size - 1) or (axis == 1 and near / size == size - 1):
-        return
-    far = near + 1
+    ahead = (index / 2) % 2 == 0
+    place = near % size
+    step = 1
     if axis == 1:
-        far = near + size
+        place = near / size
+        step = size
+    if (ahead and place == size - 1) or (not ahead and place == 0):
+        return
+    far = wp.where(ahead, near + step, near - step)
     if triangle[near] == triangle[far]:
         return
-    sign = wp.float32(1.0)
-    if triangle[near] < 0 or (triangle[far] >= 0 and depth[far] < depth[near]):
-        near = far
-        sign = wp.float32(-1.0)
+    # Of two as near, the first of the pair counts as the nearer one.
+    if triangle[far] >= 0 and (
+        depth[far] < depth[near] or (not ahead and depth[far] == depth[near])
+    ):
+        return
+    sign = wp.where(ahead, 1.0, -1.0)
     origin = wp.vec2(float(near % size) + 0.5, float(near / size) + 0.5)
     half = 0.5 * float(size)
     face = triangle[near]
@@ -150,7 +157,6 @@ def _find(  # noqa: C901, PLR0912, PLR0915 (one walk; each buffer by itself)
             if wp.abs(b[1] - a[1]) >= wp.abs(b[0] - a[0]):
                 edges[index, 0] = faces[face, (leave + 1) % 3]
                 edges[index, 1] = faces[face, (leave + 2) % 3]
-                edges[index, 2] = near
             return
         face = beyond / 3
         entry = beyond % 3
@@ -171,17 +177,15 @@ def silhouette(
         across: Their `neighbours`, if known.
     """
     size, faces = raster.size, faces.to(torch.int32).contiguous()
-    edges = torch.full((2 * size * size, 3), -1, dtype=torch.int32, device=clip.device)
-    seen = (raster.triangle.reshape(-1), raster.depth.reshape(-1))
+    edges = torch.full((4 * len(raster.pixels), 2), -1, dtype=torch.int32, device=clip.device)
+    seen = (raster.triangle.reshape(-1), raster.depth.reshape(-1), raster.pixels)
     across = neighbours(faces) if across is None else across
     mesh = (clip.detach().contiguous(), faces, across)
     launch(_find, len(edges), (*mesh, *seen, size, WALK, edges), clip.device)
     pairs = (edges[:, 0] >= 0).nonzero()[:, 0]
-    found = edges[pairs].long()
-    first = pairs // 2
-    second = first + torch.where(pairs % 2 == 0, 1, size)
-    near = found[:, 2]
-    return Silhouette(near, first + second - near, found[:, :2])
+    near = raster.pixels[pairs // 4]
+    steps = torch.tensor([1, size, -1, -size], device=clip.device)
+    return Silhouette(near, near + steps[pairs % 4], edges[pairs].long())
 
 
 def _reach(found: Silhouette, clip: Tensor, size: int) -> Tensor:
