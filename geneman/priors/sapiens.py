@@ -4,6 +4,7 @@ The models are TorchScript: programs in torch's own closed language, which can n
 call the system; torch's C++ reader rebuilds their tensors without Python's pickle.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,10 @@ class Estimator:
             MissingComponentError: The file holds none.
         """
         try:
-            network = torch.jit.load(str(path), map_location="cpu")
+            with warnings.catch_warnings():
+                # torch advises another format; the models are published in this one.
+                warnings.filterwarnings("ignore", r"`torch\.jit\.load`", DeprecationWarning)
+                network = torch.jit.load(str(path), map_location="cpu")
         except RuntimeError as error:
             raise MissingComponentError(
                 "a Sapiens model must be a TorchScript file",
