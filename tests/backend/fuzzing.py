@@ -8,6 +8,7 @@ exists, searches the decoders for new paths. Whatever is wrong must be a `Protoc
 import argparse
 import importlib.util
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -97,32 +98,49 @@ def fuzz_server(server: Running, client: Client, count: int, seed: int = 0) -> i
     return count
 
 
+FRAME_HEAD = 2
+"""Bytes of a frame's length, before each frame of a message in the corpus of `fuzz_by_coverage`."""
+MAX_FRAMES = 40
+
+
+def joined(frames: list[bytes]) -> bytes:
+    """Give a message as one piece of bytes, which a fuzzer can cut and graft."""
+    return b"".join(len(frame).to_bytes(FRAME_HEAD, "little") + frame for frame in frames)
+
+
+def parted(data: bytes) -> list[bytes]:
+    """Give the frames of any bytes at all; undoes `joined`."""
+    frames: list[bytes] = []
+    while data and len(frames) < MAX_FRAMES:
+        size, data = int.from_bytes(data[:FRAME_HEAD], "little"), data[FRAME_HEAD:]
+        frames.append(data[:size])
+        data = data[size:]
+    return frames
+
+
 ATHERIS = """
 import sys, atheris
 with atheris.instrument_imports(include=["blender_addon"]):
     from blender_addon import frames, protocol
-from tests.backend.fuzzing import read_all
-def one(data):
-    provider = atheris.FuzzedDataProvider(data)
-    pieces = [bytes([71, 77, frames.MAJOR, frames.MINOR])] if provider.ConsumeBool() else []
-    while provider.remaining_bytes() and len(pieces) < 6:
-        pieces.append(provider.ConsumeBytes(provider.ConsumeIntInRange(0, 400)))
-    read_all(pieces)
-atheris.Setup(sys.argv, one)
+from tests.backend.fuzzing import parted, read_all
+atheris.Setup(sys.argv, lambda data: read_all(parted(data)) and None)
 atheris.Fuzz()
 """
 
 
 def fuzz_by_coverage(count: int, folder: Path) -> int | None:
-    """Let atheris search for so many runs; nothing if it is not installed."""
+    """Let atheris search for so many runs; give how many it made, nothing if it is not there."""
     if importlib.util.find_spec("atheris") is None:
         return None
     for number, (frames, _) in enumerate(seeds()):
-        (folder / str(number)).write_bytes(b"\x01" + b"\xff".join(frames[1:]))
-    command = [sys.executable, "-c", ATHERIS, f"-runs={count}", "-seed=1", str(folder)]
+        (folder / str(number)).write_bytes(joined(frames))
+    options = [f"-runs={count}", "-seed=1", "-print_final_stats=1", "-max_len=2000"]
+    command = [sys.executable, "-c", ATHERIS, *options, str(folder)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr[-3000:]
-    return count
+    made = re.search(r"number_of_executed_units: (\d+)", found.stderr)
+    assert made is not None, found.stderr[-3000:]
+    return int(made[1])
 
 
 def main() -> None:

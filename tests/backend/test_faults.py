@@ -1,12 +1,9 @@
 """What dies, stalls and fills up: no job lost, none run twice, every artefact whole."""
 
-import contextlib
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from blender_addon.protocol import (
     Cancel,
     GetJob,
     Job,
+    JobChanged,
     JobIs,
     JobRemoved,
     Jobs,
@@ -29,11 +27,21 @@ from blender_addon.protocol import (
     ListJobs,
     Rerun,
     StageBegan,
+    StageEnded,
     Step,
 )
 from geneman.run_folder import STAGES, RunFolder
-from tests.backend.fuzzing import fuzz_by_coverage, fuzz_decoders, fuzz_server
+from tests.backend.disks import fill, small_disk
+from tests.backend.fuzzing import (
+    fuzz_by_coverage,
+    fuzz_decoders,
+    fuzz_server,
+    joined,
+    parted,
+    read_all,
+)
 from tests.backend.running import PATIENCE, RECIPE, Running, ended, running, submit
+from tests.backend.test_protocol import seeds
 from tests.tiny_chain import run
 
 pytestmark = [
@@ -42,6 +50,7 @@ pytestmark = [
 ]
 PAUSE = 0.01
 """Seconds a step, so that there is something to interrupt."""
+CANCEL_SECONDS = 2.0
 
 
 def outcome(server: Running, job: str) -> bytes:
@@ -56,7 +65,19 @@ def check_artefacts(server: Running, job: Job) -> None:
     assert all(found.damage(stage) is None for stage in STAGES)
 
 
-def until_step(client: Client, job: str, stage: str, step: int = 5) -> None:
+def recorded(told: list[Any], true: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Give the same test of events, which also notes each of them."""
+
+    def look(event: Any) -> bool:
+        told.append(event)
+        return true(event)
+
+    return look
+
+
+def until_step(
+    client: Client, job: str, stage: str, step: int = 5, told: list[Any] | None = None
+) -> None:
     def there(event: Any) -> bool:
         return (
             isinstance(event, Step)
@@ -64,7 +85,13 @@ def until_step(client: Client, job: str, stage: str, step: int = 5) -> None:
             and (event.step >= step)
         )
 
-    client.wait(there, PATIENCE)
+    client.wait(there if told is None else recorded(told, there), PATIENCE)
+
+
+def is_done(event: Any, job: str) -> bool:
+    return (
+        isinstance(event, JobChanged) and event.job.id == job and event.job.state is JobState.DONE
+    )
 
 
 def undisturbed(tmp_path: Path, server: Running, job: str) -> bytes:
@@ -120,33 +147,42 @@ def test_a_worker_that_hangs_or_is_stopped_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("both", [False, True], ids=["server", "server and worker"])
-def test_after_kill_9_of_the_server_its_jobs_go_on_to_the_same_result(
+def test_after_kill_9_of_the_server_in_each_stage_its_jobs_go_on_to_the_same_result(
     tmp_path: Path, both: bool
 ) -> None:
+    told: list[Any] = []
     with running(tmp_path / "store", pause=PAUSE) as server:
         with server.client() as client:
             first, second = submit(client), submit(client)
-            until_step(client, first, "sculpt")
-            worker = server.worker()
-            if both:
-                worker.send_signal(signal.SIGSTOP)  # not even a stopped one may stay behind
-            server.kill()
-        psutil.wait_procs([worker], 10)
-        assert not worker.is_running()
-        server.start()
-        with server.client() as client:
-            begun: list[str] = []
-
-            def both_done(event: Any) -> bool:
-                if isinstance(event, StageBegan):
-                    begun.append(f"{event.job}/{event.stage}")
-                jobs = client.ask(ListJobs(), Jobs).jobs if begun else ()
-                return bool(jobs) and all(job.state is JobState.DONE for job in jobs)
-
-            client.wait(both_done, PATIENCE)
-            assert f"{first}/nerf_init" not in begun  # what was finished is not run twice
-            for job in client.ask(ListJobs(), Jobs).jobs:
+        for number, stage in enumerate(STAGES):
+            with Client(server.connection()) as client:
+                client.follow()
+                until_step(client, first, stage, told=told)
+                worker = server.worker()
+                if both:
+                    worker.kill()
+                elif number % 2:
+                    worker.suspend()  # not even one that is stopped may stay behind
+                server.kill()
+            psutil.wait_procs([worker], 10)
+            assert not worker.is_running()
+            server.start()
+        with Client(server.connection()) as client:
+            client.follow()
+            client.wait(recorded(told, lambda e: is_done(e, second)), 2 * PATIENCE)
+            jobs = client.ask(ListJobs(), Jobs).jobs
+            assert {(job.id, job.state) for job in jobs} == {
+                (first, JobState.DONE),
+                (second, JobState.DONE),
+            }
+            for job in jobs:
                 check_artefacts(server, job)
+    begun = [(e.job, e.stage) for e in told if isinstance(e, StageBegan)]
+    ended_at = {e.stage: i for i, e in enumerate(told) if isinstance(e, StageEnded) and not e.kept}
+    assert begun.count((first, "finish")) >= 2
+    for i, event in enumerate(told):  # what was finished is not run twice
+        if isinstance(event, StageBegan) and event.job == first:
+            assert i < ended_at.get(event.stage, len(told))
     expected = undisturbed(tmp_path, server, first)
     assert outcome(server, first) == outcome(server, second) == expected
 
@@ -177,11 +213,24 @@ def test_cancelled_in_any_stage_a_job_stops_and_keeps_what_it_has(tmp_path: Path
         for stage in STAGES:
             name = submit(client)
             until_step(client, name, stage, 3)
+            began = time.monotonic()
             client.command(Cancel(name), JobIs)
             stopped = ended(client, name)
+            assert time.monotonic() - began < CANCEL_SECONDS
             assert stopped.state is JobState.CANCELLED
             finished = STAGES[: STAGES.index(stage)]
             assert [a.name.split("/")[0] for a in stopped.artefacts] == sorted(finished)
+
+
+def test_cancelled_where_it_hangs_in_any_stage_a_job_stops_all_the_same(tmp_path: Path) -> None:
+    with running(tmp_path / "store") as server, server.client() as client:
+        for stage in STAGES:
+            name = submit(client, f"hang:{stage}")
+            until_step(client, name, stage)
+            began = time.monotonic()
+            client.command(Cancel(name), JobIs)
+            assert ended(client, name).state is JobState.CANCELLED
+            assert time.monotonic() - began < CANCEL_SECONDS
 
 
 def test_a_cancelled_jobs_cancellation_survives_kill_9(tmp_path: Path) -> None:
@@ -204,29 +253,6 @@ def test_a_server_that_is_stopped_for_a_while_goes_on(tmp_path: Path) -> None:
         time.sleep(1.0)
         os.kill(server.pid, signal.SIGCONT)
         assert ended(client, name).state is JobState.DONE
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mount a disk of its own for a while."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
-        pytest.skip("this machine lets nobody mount a disk")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(disk: Path) -> None:
-    """Leave not a page free."""
-    left = psutil.disk_usage(str(disk)).free
-    with (disk / "filling").open("wb", buffering=0) as filling, contextlib.suppress(OSError):
-        os.posix_fallocate(filling.fileno(), 0, left - 2**16)
-        filling.seek(0, os.SEEK_END)
-        while True:
-            filling.write(bytes(4096))
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -324,5 +350,10 @@ def test_damaged_messages_never_disturb_a_running_server(tmp_path: Path) -> None
 
 def test_nothing_but_a_protocol_error_comes_out_of_the_decoders(tmp_path: Path) -> None:
     assert fuzz_decoders(1000) >= 1000
-    if fuzz_by_coverage(2000, tmp_path) is None:
+    for frames, _ in seeds():
+        assert parted(joined(frames)) == frames
+        assert read_all(parted(joined(frames))) == 1  # the search begins with whole messages
+    made = fuzz_by_coverage(2000, tmp_path)
+    if made is None:
         pytest.skip("needs atheris, which has no wheel for every system")
+    assert made >= 2000

@@ -1,8 +1,10 @@
 """Power loss: what was answered is on the disk, and a job goes on from its last checkpoint."""
 
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,10 +15,17 @@ from backend.keys import key_pair
 from backend.specs import Spec
 from backend.store import Store
 from blender_addon.frames import new_token
-from blender_addon.protocol import GetJob, JobIs, JobState, StageBegan
+from blender_addon.protocol import GetJob, JobChanged, JobIs, JobState, StageBegan
 from tests.backend.disks import Disk
 from tests.backend.running import PATIENCE, Running, ended, running, submit
-from tests.backend.test_faults import PAUSE, check_artefacts, outcome, undisturbed, until_step
+from tests.backend.test_faults import (
+    PAUSE,
+    check_artefacts,
+    is_done,
+    outcome,
+    undisturbed,
+    until_step,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -58,31 +67,42 @@ def test_a_job_in_the_middle_goes_on_and_a_finished_one_is_whole(tmp_path: Path)
             done, name = submit(client), submit(client)
             ended(client, done)
             until_step(client, name, "latent_texture")
-            server_process = psutil.Process(server.pid)
-            processes = [server_process, *server_process.children(recursive=True)]
-            for process in processes:
-                process.suspend()
-            with disk.after_power_loss() as left:
-                result = seen_through(Running(left / "store", pause=PAUSE), done, name)
-            for process in processes:
-                process.resume()
+            with suspended(server), disk.after_power_loss() as left:
+                result = seen_through(left / "store", done, name)
             assert ended(client, name).state is JobState.DONE
         expected = undisturbed(tmp_path, server, name)
         assert result == outcome(server, name) == expected
 
 
-def seen_through(server: Running, done: str, name: str) -> bytes:
+@contextmanager
+def suspended(server: Running) -> Iterator[None]:
+    """Let a server and its worker stand still for a while."""
+    top = psutil.Process(server.pid)
+    processes = [top, *top.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def seen_through(store: Path, done: str, name: str) -> bytes:
     """Start a server where the power was lost, see its jobs through, and give what came out."""
-    with server.start().client() as client:
+    with running(store, pause=PAUSE) as server, server.client() as client:
         whole = client.ask(GetJob(done), JobIs).job
         assert whole.state is JobState.DONE
         check_artefacts(server, whole)
-        went_on = client.wait(
-            lambda e: isinstance(e, StageBegan) and e.stage == "latent_texture", PATIENCE
-        )
-        assert getattr(went_on, "first_step", 0) > 0  # a checkpoint was there
-        again = ended(client, name)
-        assert again.state is JobState.DONE
-        check_artefacts(server, again)
-    assert server.stop() == 0
-    return outcome(server, name)
+        begun: list[str] = []
+
+        def last(event: Any) -> bool:
+            if isinstance(event, StageBegan) and event.job == name:
+                begun.append(event.stage)
+            return is_done(event, name)
+
+        again = client.wait(last, PATIENCE)
+        assert isinstance(again, JobChanged)
+        check_artefacts(server, again.job)
+        assert begun[0] == "latent_texture"  # what was finished before is not run again
+        return outcome(server, name)
