@@ -16,6 +16,7 @@ from torch import Tensor
 
 from geneman.camera import Orbit
 from geneman.renderers.raster import Rasterised
+from geneman.view import Framing
 
 Range = tuple[float, float]
 Point = tuple[float, float, float]
@@ -59,18 +60,31 @@ ZONES = {
 FOV_DEG: Range = (20.0, 25.0)
 
 
-def part_centres(landmarks: Float[Tensor, "33 4"], drawn: Rasterised) -> dict[Part, Point]:
+SHOWN = {
+    Framing.FULL_BODY: LANDMARKS,
+    Framing.HALF_BODY: {Part.HEAD: NOSE, Part.UPPER: SHOULDERS},
+    Framing.HEAD: {},
+}
+"""Parts that may be visited, by what the photo shows. Ours: the release asks the landmarks alone,
+which guess knees below a half body's edge, and stands so near a head that fills the photo that
+only its nose is seen."""
+
+
+def part_centres(
+    landmarks: Float[Tensor, "33 4"], drawn: Rasterised, framing: Framing = Framing.FULL_BODY
+) -> dict[Part, Point]:
     """Find the parts that the reference camera sees.
 
     Args:
         landmarks: x, y in [-1, 1] (y up), z, visibility.
         drawn: The person from the camera that the landmarks were found with.
+        framing: What of the person the photo shows.
 
     Returns:
         World points on the surface; the whole person's is the origin.
     """
     centres: dict[Part, Point] = {Part.WHOLE: (0.0, 0.0, 0.0)}
-    for part, numbers in LANDMARKS.items():
+    for part, numbers in SHOWN[framing].items():
         chosen = landmarks[list(numbers)]
         inside = bool((chosen[:, :2].abs() < 1).all())
         if not inside or chosen[:, 3].min().item() < LEAST_VISIBILITY:

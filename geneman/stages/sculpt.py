@@ -268,7 +268,8 @@ class _Guide:
         asked = config.guidance_weight > 0
         judges = {name: prior.condition(view) for name, prior in named.items() if prior and asked}
         with torch.no_grad():
-            centres = part_centres(view.landmarks, render(first, view.camera, config.size))
+            seen = render(first, view.camera, config.size)
+            centres = part_centres(view.landmarks, seen, view.framing)
         views = DrawnViews.around(view, priors, config.views, generator)
         return _Guide(reference, judges, centres, config, generator, views)
 

@@ -7,6 +7,7 @@ import torch
 from geneman.camera import REFERENCE
 from geneman.renderers.raster import render, surface
 from geneman.renderers.viewpoints import ZONES, Part, draw_camera, part_centres
+from geneman.view import Framing
 from tests.synthetic import JOINTS, figure_landmarks, figure_mesh
 
 ALL = {part: (0.0, 0.0, 0.1 * index) for index, part in enumerate(Part)}
@@ -38,6 +39,18 @@ def test_parts_that_are_barely_visible_out_of_frame_or_missed_are_left_out(drawn
     landmarks[12, 1] = 1.2
     landmarks[25, 0], landmarks[26, 0] = 0.9, 0.9
     assert set(part_centres(landmarks, drawn)) == {Part.WHOLE}
+
+
+@pytest.mark.parametrize(
+    ("framing", "parts"),
+    [
+        (Framing.FULL_BODY, set(Part)),
+        (Framing.HALF_BODY, {Part.WHOLE, Part.HEAD, Part.UPPER}),
+        (Framing.HEAD, {Part.WHOLE}),
+    ],
+)
+def test_a_photo_that_shows_less_has_fewer_parts_whatever_landmarks_guess(drawn, framing, parts):
+    assert set(part_centres(figure_landmarks(), drawn, framing)) == parts
 
 
 def test_parts_are_visited_as_often_as_they_should():
