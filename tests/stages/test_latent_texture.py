@@ -1,4 +1,5 @@
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -162,3 +163,19 @@ def test_cameras_fill_the_band():
     assert max(orbit.elevation_deg for orbit in orbits) == pytest.approx(45, abs=1)
     assert {type(orbit) for orbit in orbits} == {Orbit}
     assert orbits[0].fov_deg == REFERENCE.fov_deg == 20
+
+
+def test_the_photo_s_difference_is_absolute_or_squared():
+    gaps = {}
+    for kind in ("l1", "mse"):
+        steps = []
+
+        def report(event, steps=steps):
+            if isinstance(event, StepDone):
+                steps.append(event.losses["reference"])
+
+        config = replace(TINY, reference_difference=kind, steps=1, reference_weight=1.0)
+        fit(config, report=report)
+        gaps[kind] = steps[0]
+    # Of gaps below 1, the mean square is between the squared mean and the mean.
+    assert gaps["l1"] ** 2 < gaps["mse"] < gaps["l1"] < 1
