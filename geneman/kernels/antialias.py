@@ -65,10 +65,10 @@ def neighbours(faces: Int[Tensor, "f 3"]) -> Int[Tensor, "f 3"]:
 
 @wp.func
 @no_type_check
-def _on_screen(clip: wp.vec4, half: float, origin: wp.vec2, axis: int, sign: float) -> wp.vec2:
+def _seen_from(place: wp.vec3, origin: wp.vec2, axis: int, sign: float) -> wp.vec2:
     """Pixels along the pair's direction and across it, seen from the near pixel's centre."""
-    right = (clip[0] / clip[3] + 1.0) * half - origin[0]
-    down = (1.0 - clip[1] / clip[3]) * half - origin[1]
+    right = place[0] - origin[0]
+    down = place[1] - origin[1]
     if axis == 0:
         return wp.vec2(right * sign, down)
     return wp.vec2(down * sign, right)
@@ -83,7 +83,7 @@ def _side(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
 @wp.kernel
 @no_type_check
 def _find(  # noqa: C901, PLR0911, PLR0912, PLR0915 (one walk; each buffer by itself)
-    clip: wp.array(dtype=wp.vec4),
+    places: wp.array(dtype=wp.vec3),
     faces: wp.array2d(dtype=wp.int32),
     across: wp.array2d(dtype=wp.int32),
     triangle: wp.array(dtype=wp.int32),
@@ -116,19 +116,18 @@ def _find(  # noqa: C901, PLR0911, PLR0912, PLR0915 (one walk; each buffer by it
         return
     sign = wp.where(ahead, 1.0, -1.0)
     origin = wp.vec2(float(near % size) + 0.5, float(near / size) + 0.5)
-    half = 0.5 * float(size)
     face = triangle[near]
     entry = wp.int32(-1)
     for _ in range(steps):
-        p = clip[faces[face, 0]]
-        q = clip[faces[face, 1]]
-        r = clip[faces[face, 2]]
-        if p[3] <= 0.0 or q[3] <= 0.0 or r[3] <= 0.0:
+        p = places[faces[face, 0]]
+        q = places[faces[face, 1]]
+        r = places[faces[face, 2]]
+        if p[2] <= 0.0 or q[2] <= 0.0 or r[2] <= 0.0:
             return
         corners = wp.matrix_from_rows(
-            _on_screen(p, half, origin, axis, sign),
-            _on_screen(q, half, origin, axis, sign),
-            _on_screen(r, half, origin, axis, sign),
+            _seen_from(p, origin, axis, sign),
+            _seen_from(q, origin, axis, sign),
+            _seen_from(r, origin, axis, sign),
         )
         leave = wp.int32(-1)
         reach = wp.float32(-1.0e30)
@@ -147,10 +146,10 @@ def _find(  # noqa: C901, PLR0911, PLR0912, PLR0915 (one walk; each buffer by it
         beyond = across[face, leave]
         ends = beyond < 0
         if beyond >= 0:
-            tip = clip[faces[beyond / 3, beyond % 3]]
-            if tip[3] <= 0.0:
+            tip = places[faces[beyond / 3, beyond % 3]]
+            if tip[2] <= 0.0:
                 return
-            there = _side(a, b, _on_screen(tip, half, origin, axis, sign))
+            there = _side(a, b, _seen_from(tip, origin, axis, sign))
             ends = there * _side(a, b, corners[leave]) >= 0.0
         if ends:
             # An edge that runs more along the pair than across it is the other axis' affair.
@@ -180,12 +179,19 @@ def silhouette(
     edges = torch.full((4 * len(raster.pixels), 2), -1, dtype=torch.int32, device=clip.device)
     seen = (raster.triangle.reshape(-1), raster.depth.reshape(-1), raster.pixels)
     across = neighbours(faces) if across is None else across
-    mesh = (clip.detach().contiguous(), faces, across)
+    mesh = (_places(clip.detach(), size), faces, across)
     launch(_find, len(edges), (*mesh, *seen, size, WALK, edges), clip.device)
     pairs = (edges[:, 0] >= 0).nonzero()[:, 0]
     near = raster.pixels[pairs // 4]
     steps = torch.tensor([1, size, -1, -size], device=clip.device)
     return Silhouette(near, near + steps[pairs % 4], edges[pairs].long())
+
+
+def _places(clip: Tensor, size: int) -> Tensor:
+    """Give column and row in pixels, once for each vertex, and w (V x 3)."""
+    x, y, w = clip[:, 0], clip[:, 1], clip[:, 3]
+    half = 0.5 * size
+    return torch.stack([(x / w + 1.0) * half, (1.0 - y / w) * half, w], dim=1)
 
 
 def _reach(found: Silhouette, clip: Tensor, size: int) -> Tensor:
