@@ -10,7 +10,7 @@ DEMO ?= demo
 GUI ?= build/gui
 NEEDED_MB := 4000
 
-.PHONY: help setup demo addon test test-blender test-gui fuzz lint clean
+.PHONY: help setup demo addon bench test test-blender test-gui fuzz lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make demo    setup, then a photo that scikit-image ships becomes a 3D person in $(DEMO)/"
 	@echo "make test    setup with the test tools, then all checks"
 	@echo "make lint    only the checks that run nothing"
+	@echo "make bench   the kernels beside plain torch, Mitsuba 3 and dense tetrahedra (docs/performance.md)"
 	@echo "make addon   the Blender add-on's zips, for all platforms, in dist/"
 	@echo "make test-blender   the add-on's tests in Blender 4.2, 4.5, 5.0 and 5.2 (make test: 4.5 alone)"
 	@echo "make test-gui       the add-on in a real Blender's window: needs Linux, root and debootstrap"
@@ -88,6 +89,11 @@ test-gui: $(VENV)/.installed-dev setup
 # Minutes; `make test` has a short one.
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.backend.fuzzing --messages 100000
+
+# Minutes, and two processors that nobody else uses.
+bench: $(VENV)/.installed-dev setup
+	$(PIP) --editable ".[bench]"
+	$(BIN)/python -m tests.benchmarks.kernels
 
 clean:
 	rm -rf $(VENV) .venv-blender* build dist $(DEMO) tests/gltf_validator/node_modules .mypy_cache .ruff_cache .pytest_cache
