@@ -20,6 +20,7 @@ from backend.telling import Teller
 from backend.worker import Stopper, Tell
 from blender_addon.protocol import Failure, Kind, Problem, Warming, Welcome
 from geneman.chain import CHAIN, bundled_priors
+from geneman.cli.family import is_full, run_with_full, weights_root
 from geneman.cli.references import measure
 from geneman.device import choose
 from geneman.errors import (
@@ -55,6 +56,8 @@ class Reconstruction:
     measure: Callable[[RunFolder, torch.device], dict[str, float]] | None = None
     kernels: bool = True
     """Whether the chain runs kernels that must be compiled."""
+    full: bool = False
+    """Whether presets that are made for the full priors are given them."""
 
     def warm(self, tell: Tell) -> None:
         """Compile what would otherwise be compiled in the middle of somebody's click."""
@@ -92,14 +95,17 @@ class Reconstruction:
             for stage, files in spec.handmade.items():
                 given = made(stage, files, folder / "input")
                 chain = with_handmade(chain, given, run, self.device)
-            reconstruct(
-                request,
-                run,
-                {name: teller.watched(stage) for name, stage in chain.items()},
-                priors=self.priors,
-                device=self.device,
-                report=teller.report,
-            )
+            watched = {name: teller.watched(stage) for name, stage in chain.items()}
+
+            def once(request: Request, priors: Priors) -> None:
+                reconstruct(
+                    request, run, watched, priors=priors, device=self.device, report=teller.report
+                )
+
+            if self.full and is_full("auto", spec.preset):
+                run_with_full(request, self.device, weights_root(None), once)
+            else:
+                once(request, self.priors)
             if self.measure is not None and request.until in (None, STAGES[-1]):
                 run.record.reference = self.measure(run, self.device)
                 run.save()
@@ -107,7 +113,7 @@ class Reconstruction:
 
 def program(device: str) -> Reconstruction:
     """Give the method's own pipeline."""
-    return Reconstruction(choose(device), CHAIN, bundled_priors(), measure)
+    return Reconstruction(choose(device), CHAIN, bundled_priors(), measure, full=True)
 
 
 def requested(spec: Spec, folder: Path) -> Request:
