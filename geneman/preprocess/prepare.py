@@ -125,7 +125,7 @@ def run(
     report(ImagePreview(STAGE, 2, (view.normal.cpu() + 1) / 2))
     report(StepDone(STAGE, 2, _STEPS, {}, 0.0))
     photo_mask = np.asarray(Image.fromarray(subject.alpha).resize(picture.size))
-    return Prepared(view, _sources(subject, given, place, priors), photo_mask)
+    return Prepared(view, _sources(subject, given, place, priors, view), photo_mask)
 
 
 def _recentred(subject: Subject, maps: Maps, config: PrepareConfig) -> _Placement:
@@ -212,7 +212,7 @@ def _captioned(colour: Tensor, mask: Tensor, priors: Priors) -> str | None:
 
 
 def _sources(
-    subject: Subject, given: GivenMaps, place: _Placement, priors: Priors
+    subject: Subject, given: GivenMaps, place: _Placement, priors: Priors, view: ReferenceView
 ) -> dict[str, str]:
     """Say for each part of the view who knew it."""
     estimated = {
@@ -220,7 +220,11 @@ def _sources(
         "landmarks": subject.landmarks_source,
         "normal": priors.shape.name,
         "depth": priors.shape.name,
-        "prompt": getattr(priors.caption, "name", "the framing"),
+        "prompt": (
+            "the framing"
+            if view.prompt == prompt_for(view.framing)
+            else getattr(priors.caption, "name", "a captioner")
+        ),
     }
     named = {
         name: GIVEN if name != "mask" and getattr(given, name) else source

@@ -14,13 +14,18 @@ from transformers import (  # noqa: TID253 (what is built)
 )
 
 from geneman.errors import MissingComponentError
-from geneman.priors.bundle import Captioner, ShapePrior, Surfaces
+from geneman.preprocess import prepare
+from geneman.preprocess.framing import prompt_for
+from geneman.preprocess.given_maps import GivenMaps
+from geneman.priors.bundle import Captioner, Priors, ShapePrior, Surfaces
+from geneman.priors.bundled.inflation import Inflation
 from geneman.priors.captions import Blip2, checked
 from geneman.priors.economy import Economy
 from geneman.priors.sapiens import HEIGHT, WIDTH, Estimator, Sapiens
 from geneman.view import Framing, HiddenSide
 from tests.full_weights import write_scripted, write_tokenizer
 from tests.synthetic import figure_view
+from tests.tiny_photo import write_photo
 
 VIEW = figure_view(64)
 
@@ -205,3 +210,35 @@ def test_the_captioner_reads_its_folder_and_shows_the_person_on_white(
     said = [["a man in a grey sweatshirt"]]
     monkeypatch.setattr(captioner.tokenizer, "batch_decode", lambda *_, **__: said[0])
     assert captioner(VIEW.colour, VIEW.mask) == "a man in a grey sweatshirt"
+
+
+@pytest.mark.parametrize(
+    ("said", "given", "prompt", "source"),
+    [
+        ("a man in a hat", None, "a man in a hat", "captioner"),
+        ("a man in a hat", "somebody", "somebody", "given"),
+        (None, None, "", "the framing"),
+    ],
+)
+def test_a_caption_is_the_prompt_unless_one_is_given(
+    tmp_path: Path, said: str | None, given: str | None, prompt: str, source: str
+) -> None:
+    class Captions:
+        name = "captioner"
+
+        def __call__(self, colour: Tensor, mask: Tensor) -> str | None:
+            return said
+
+    photo, mask, *_ = write_photo(tmp_path)
+    prepared = prepare.run(
+        Path(photo),
+        given=GivenMaps(mask=Path(mask.partition("=")[2]), prompt=given),
+        priors=Priors(shape=Inflation(), caption=Captions()),
+        config=prepare.PrepareConfig(size=128),
+        device=torch.device("cpu"),
+    )
+    assert prepared.sources["prompt"] == source
+    if said is None:
+        assert prepared.view.prompt == prompt_for(prepared.view.framing)
+    else:
+        assert prepared.view.prompt == prompt
