@@ -36,7 +36,7 @@ SMALL = {
     "latent_texture.render_size": "64",
     "latent_texture.points_per_step": "2048",
     "latent_texture.field.encoding.log2_table": "12",
-    "pixel_texture.target_faces": "2000",
+    "pixel_texture.target_faces": "1000",
     "pixel_texture.texture_size": "128",
     "pixel_texture.reference_size": "64",
     "pixel_texture.render_size": "48",
@@ -52,6 +52,7 @@ TWO_STEPS = {
     "latent_texture.steps": "2",
     "pixel_texture.uv.steps": "2",
     "pixel_texture.field.steps": "2",
+    "pixel_texture.fit_steps": "2",
 }
 
 
