@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "Write a finished person as .glb, .obj or .ply.",
     "turntable": "Write a picture of the finished person going round.",
     "evaluate": "Measure how close finished people are to their photos.",
+    "curate": "Make a benchmark from rendered people who are never trained on.",
     "train": "Make the weights of the bundled priors from rendered people.",
     "serve": "Start the backend that Blender and `geneman jobs` talk to.",
     "jobs": "Submit, list, cancel, re-run and fetch the backend's jobs.",

@@ -7,7 +7,10 @@ import math
 
 import torch
 
+from geneman.camera import Orbit
 from geneman.mesh import Mesh, TexturedMesh
+from geneman.renderers.shading import draw
+from geneman.view import Framing, HiddenSide, ReferenceView
 
 PROFILE = [  # height from the feet and half width, as shares of the body's height
     (0.00, 0.060), (0.02, 0.075), (0.25, 0.085), (0.50, 0.115), (0.60, 0.095), (0.78, 0.130),
@@ -41,6 +44,22 @@ def textured_figure(
         uv,
         _grid_faces(rings, segments, wrap=False),
         _painting(texture),
+    )
+
+
+def view_of(textured: TexturedMesh, size: int = 512) -> ReferenceView:
+    """Give the photo that a textured mesh would give the reference camera."""
+    drawing = draw(textured, Orbit(), size, supersample=1)
+    flat = torch.full((size, size), 3.0)
+    return ReferenceView(
+        colour=drawing.colour,
+        mask=drawing.cover,
+        normal=drawing.normal,
+        depth=flat,
+        hidden=HiddenSide(flat, -drawing.normal, drawing.colour),
+        landmarks=torch.zeros(33, 4),
+        framing=Framing.FULL_BODY,
+        prompt="",
     )
 
 

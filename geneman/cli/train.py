@@ -43,6 +43,8 @@ class Train:
     """Folder for weights, learning curve and checkpoint."""
     wardrobe: Path | None = None
     """Folder of MakeHuman's clothes, hair and skins; without it, avatars alone are shown."""
+    start_from: Path | None = None
+    """Weights to begin with (.safetensors), where the folder has no checkpoint to go on from."""
     settings: OmitArgPrefixes[GeometryTraining] = field(default_factory=GeometryTraining)
 
 
@@ -85,7 +87,14 @@ def command(arguments: Sequence[str]) -> int:
         return _views(arguments)
     options = parse(Train, "train", arguments)
     with storage_errors(options.out):
-        train(options.people, options.wardrobe, options.out, options.settings, _lines())
+        train(
+            options.people,
+            options.wardrobe,
+            options.out,
+            options.settings,
+            _lines(),
+            start_from=options.start_from,
+        )
     say(str(options.out / "geometry.safetensors"))
     return 0
 

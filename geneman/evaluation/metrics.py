@@ -133,19 +133,26 @@ F_DISTANCE = 0.01
 
 
 def shape_accuracy(
-    mesh: Mesh, truth: Mesh, *, generator: torch.Generator, samples: int = 50_000
+    mesh: Mesh,
+    truth: Mesh,
+    *,
+    generator: torch.Generator,
+    samples: int = 50_000,
+    height: float | None = None,
 ) -> ShapeAccuracy:
     """Compare surfaces by points spread evenly over each.
 
     Args:
         mesh: What was reconstructed, aligned to the truth.
-        truth: In the same unit; its extent in z is the height.
+        truth: In the same unit.
         generator: Chooses the points.
         samples: Points on each surface: 50,000 lie about 0.3 % of the height apart.
+        height: Of the whole body, if `truth` is only a part of it; else its extent in z.
     """
     points, normals = surface_samples(mesh, samples, generator)
     true_points, true_normals = surface_samples(truth, samples, generator)
-    height = float(truth.vertices[:, 2].max() - truth.vertices[:, 2].min())
+    if height is None:
+        height = float(truth.vertices[:, 2].max() - truth.vertices[:, 2].min())
     there = _nearest(points, true_points)
     back = _nearest(true_points, points)
     distances = [found[0] / height for found in (there, back)]

@@ -24,11 +24,12 @@ def model_card(record: Mapping[str, Any]) -> str:
 
     Args:
         record: `command`, `steps`, `samples`, `seconds`, `size`, `device`, `settings`,
-            `validation`, and `trust` if it was measured.
+            `validation`, `before` (commands of earlier runs), and `trust` if it was measured.
     """
     figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in record["validation"].items())
     settings = ", ".join(f"{name} {value}" for name, value in record["settings"].items())
     trust = ", ".join(f"{name} {value}" for name, value in record.get("trust", {}).items())
+    before = "".join(f"\nBefore that: `{command}`." for command in record.get("before", []))
     return f"""\
 # Geometry prior
 
@@ -43,7 +44,7 @@ Licence: Apache-2.0.
 
 ## Training
 
-Made by `{record["command"]}`.
+Made by `{record["command"]}`.{before}
 {record["steps"]} steps, {record["samples"]} samples, {record["seconds"]} s on {record["device"]};
 it sees pictures of {record["size"]} x {record["size"]} pixels.
 Settings of the last run: {settings}.

@@ -18,23 +18,25 @@ see in days. All data are folders; nothing is fetched:
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import torch
 from msgspec import Meta
+from safetensors import SafetensorError
 
 from geneman.curation.synthetic.bodies import Wardrobe
 from geneman.curation.synthetic.people import People, split
 from geneman.device import choose
-from geneman.errors import Cancelled
+from geneman.errors import Cancelled, OptionError
 from geneman.priors.bundled.geometry_network import (
     STANDARD_WIDTHS,
     GeometryNetwork,
     Widths,
     quick,
+    read_weights,
     shown,
     write_weights,
 )
@@ -50,6 +52,7 @@ from geneman.training.loop import Losses, minimise
 from geneman.training.steps import Average, OrthogonalSteps, sorted_weights
 
 STAGE = "geometry_prior"
+WEIGHTS_FILE = "geometry.safetensors"
 ENDLESS = 10_000_000
 """Steps that no run reaches: minutes end it."""
 
@@ -92,13 +95,18 @@ class _Run:
     """One training: its network, what moves it, and what it writes."""
 
     def __init__(
-        self, config: GeometryTraining, out: Path, widths: Widths, everybody: tuple[People, People]
+        self,
+        config: GeometryTraining,
+        out: Path,
+        network: GeometryNetwork,
+        everybody: tuple[People, People],
+        before: Sequence[str] = (),
     ) -> None:
+        self.before = before
         self.config, self.out, self.device = config, out, choose(config.device)
         self.people, self.held_out = everybody
         self.generator = torch.Generator().manual_seed(config.seed)
-        torch.manual_seed(config.seed)
-        self.network = GeometryNetwork(widths).to(self.device)
+        self.network = network.to(self.device)
         self.average = Average(self.network, config.ema)
         kernels, others = sorted_weights(self.network)
         self.steps = OrthogonalSteps(kernels, config.learning_rate)
@@ -146,20 +154,22 @@ class _Run:
         row = {"step": step, "samples": samples, "seconds": seconds, "size": self.config.size}
         note(table, {**row, **terms, **figures})
         draw(read(table), self.out / "learning.png")
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         record: dict[str, object] = {
             "samples": samples,
             "steps": step,
             "seconds": seconds,
             "size": self.config.size,
             "validation": figures,
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command,
+            "before": [earlier for earlier in self.before if earlier != command],
             "device": str(self.device),
             "settings": asdict(self.config),
         }
         if self.elapsed >= 1:
             trust = measure_trust(network.cpu(), self.held_out, TRUSTED)
             record["trust"] = asdict(trust)
-        weights = self.out / "geometry.safetensors"
+        weights = self.out / WEIGHTS_FILE
         write_weights(weights, network.widths, self.average.weights, record)
         write_whole(weights.with_suffix(".md"), model_card(record).encode())
         self.written = time.monotonic()
@@ -205,6 +215,7 @@ def train(
     config: GeometryTraining,
     report: Report,
     widths: Widths = STANDARD_WIDTHS,
+    start_from: Path | None = None,
 ) -> None:
     """Train, or go on training, until the minutes are over.
 
@@ -214,14 +225,17 @@ def train(
         out: Gets `geometry.safetensors`, `learning.csv`, `learning.png` and the checkpoint.
         config: How.
         report: Receives each step.
-        widths: The network's shape.
+        widths: The network's shape, if it begins with random weights.
+        start_from: Weights to begin with, unless `out` has a checkpoint, which goes first.
 
     Raises:
         MeshFileError: The folder holds no avatar.
-        OptionError: There is no such device here.
+        OptionError: There is no such device here, or these weights cannot be read.
     """
+    network = _first(widths, start_from, config.seed)
+    everybody = _everybody(people, wardrobe, config)
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(config, out, widths, _everybody(people, wardrobe, config))
+    run = _Run(config, out, network, everybody, _commands(out / WEIGHTS_FILE, start_from))
 
     def watch(event: Event) -> None:
         report(event)
@@ -245,6 +259,34 @@ def train(
     except Cancelled:
         if run.elapsed < 1:
             raise
+
+
+def _first(widths: Widths, start_from: Path | None, seed: int) -> GeometryNetwork:
+    """Give the network as it is before the first step."""
+    if start_from is None:
+        torch.manual_seed(seed)
+        return GeometryNetwork(widths)
+    try:
+        network, _ = read_weights(start_from)
+    except (OSError, KeyError, SafetensorError) as error:
+        raise OptionError(
+            "--start-from must name weights that `geneman train geometry-prior` wrote",
+            value=f"'{start_from}' ({type(error).__name__})",
+            remedy="leave it out to begin with random weights",
+        ) from error
+    # Orthogonal steps take kernels for matrices, row by row as they lie.
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in stubs
+    return network.train().requires_grad_()
+
+
+def _commands(*weights: Path | None) -> tuple[str, ...]:
+    """Give the commands that made the first of these weights that are there."""
+    for file in weights:
+        if file is not None and file.is_file():
+            _, record = read_weights(file)
+            earlier = record.get("before")
+            return (*(earlier if isinstance(earlier, list) else ()), str(record.get("command", "")))
+    return ()
 
 
 def _everybody(

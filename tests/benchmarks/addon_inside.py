@@ -17,8 +17,6 @@ import numpy as np
 PACKAGE = "bl_ext.user_default.geneman"
 ROUNDS = 25
 """Of each kind of reconstruction: new ones, and the same again."""
-STEPS, EDGE = 240, 10
-"""Of the stage that moves a mesh, and those at either end that do not count as moving."""
 PATIENCE = 120.0
 
 Pump = Callable[[], float]
@@ -84,18 +82,23 @@ def moved(session: Any) -> list[float]:
     Those make a mesh and undo steps, and have rows of their own.
     """
     wanted = bpy.context.scene.geneman
-    wanted.prompt, before = f"moving {STEPS} 0.05", wanted.job
+    wanted.prompt, before = "moving 240 0.05", wanted.job
     bpy.ops.geneman.reconstruct()
-    until(session.pump, lambda: wanted.job != before and step(session) > EDGE)
-    steady = until(session.pump, lambda: step(session) > STEPS - EDGE)
+    arrivals = session.current().arrivals
+
+    def there() -> bool:
+        return arrivals.person_made(wanted.job) and not arrivals.linked(wanted.job).work
+
+    until(session.pump, lambda: wanted.job != before and there())
+    steady = until(session.pump, lambda: not runs(session))[:-1]  # in the last one it ends
     until(session.pump, lambda: ended(session))
     return steady
 
 
-def step(session: Any) -> int:
-    """Give how many steps the stage that runs has taken."""
+def runs(session: Any) -> bool:
+    """Say whether a stage of the scene's job runs."""
     rows = session.current().model.stage_rows(bpy.context.scene.geneman.job)
-    return max((row.step for row in rows), default=0)
+    return any(row.state == "running" for row in rows)
 
 
 def people() -> list[Any]:

@@ -6,7 +6,6 @@ import pytest
 import skimage.metrics
 import torch
 
-from geneman.camera import Orbit
 from geneman.evaluation.metrics import (
     mask_iou,
     normal_angle,
@@ -17,25 +16,7 @@ from geneman.evaluation.metrics import (
     surface_samples,
 )
 from geneman.mesh import Mesh
-from geneman.renderers.shading import draw
-from geneman.view import Framing, HiddenSide, ReferenceView
-from tests.textured import textured_figure
-
-
-def view_of(textured, size=512):
-    """The photo that this figure would give."""
-    drawing = draw(textured, Orbit(), size, supersample=1)
-    flat = torch.full((size, size), 3.0)
-    return ReferenceView(
-        colour=drawing.colour,
-        mask=drawing.cover,
-        normal=drawing.normal,
-        depth=flat,
-        hidden=HiddenSide(flat, -drawing.normal, drawing.colour),
-        landmarks=torch.zeros(33, 4),
-        framing=Framing.FULL_BODY,
-        prompt="",
-    )
+from tests.textured import textured_figure, view_of
 
 
 def everywhere(size):

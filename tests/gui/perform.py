@@ -114,6 +114,16 @@ def connect(stage: Stage) -> Play:
     stage.note(sentence=stage.model.backend.sentence)
 
 
+def paste_the_photo(stage: Stage) -> Play:
+    """Copy its path elsewhere, and click Paste."""
+    button = yield from stage.hands.find(r"geneman\.paste_photo\(")
+    bpy.context.window_manager.clipboard = "/shared/astronaut.png"
+    yield from stage.hands.click(button)
+    yield from until(lambda: stage.scene.geneman.photo, 5, "the pasted photo is there")
+    stage.note(photo=stage.scene.geneman.photo)
+    stage.scene.geneman.photo = ""
+
+
 def choose_the_photo(stage: Stage) -> Play:
     """Type its path into the field."""
     hands = stage.hands
@@ -285,6 +295,7 @@ def look_in_other_lights(stage: Stage) -> Play:
 PLAY = (
     open_the_panel,
     connect,
+    paste_the_photo,
     choose_the_photo,
     press_the_button,
     watch_the_mesh,

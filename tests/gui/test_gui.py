@@ -45,6 +45,10 @@ def test_the_photo_goes_in_by_typing_its_path(played: Played) -> None:
     assert facts(played, "choose_the_photo")["photo"] == "/shared/astronaut.png"
 
 
+def test_the_photo_goes_in_by_pasting_its_path(played: Played) -> None:
+    assert facts(played, "paste_the_photo")["photo"] == "/shared/astronaut.png"
+
+
 def test_the_button_starts_it_and_a_first_picture_comes(played: Played) -> None:
     assert "GeneMAN Live" in facts(played, "press_the_button")["images"]
 

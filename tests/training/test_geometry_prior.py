@@ -11,6 +11,7 @@ import torch
 from geneman.camera import REFERENCE
 from geneman.curation.synthetic.avatars import avatar_files, identity
 from geneman.curation.synthetic.sample import Person, draw_sample
+from geneman.errors import OptionError
 from geneman.priors.bundled.geometry_network import (
     BothSides,
     GeometryNetwork,
@@ -140,3 +141,56 @@ def test_a_run_leaves_weights_with_card_and_curves_and_the_next_one_goes_on(tmp_
     card = (tmp_path / "out" / "geometry.md").read_text()
     assert f"{len(taken)} steps, {2 * len(taken)} samples" in card
     assert (tmp_path / "out" / "learning.png").stat().st_size > 1000
+
+
+def some_people(folder):
+    folder.mkdir()
+    for file in list({identity(file): file for file in avatar_files(AVATARS)}.values())[:5]:
+        (folder / file.name).symlink_to(file)
+    return folder
+
+
+@avatars
+def test_a_run_can_begin_with_weights_of_another_shape_than_the_standard(tmp_path, monkeypatch):
+    monkeypatch.setattr("geneman.training.geometry_prior.TRUSTED", 1)
+    torch.manual_seed(1)
+    before = GeometryNetwork(TINY)
+    write_weights(
+        tmp_path / "begin.safetensors", TINY, before.state_dict(), {"command": "a first run"}
+    )
+    # No step is as long as this: the weights that come out are those that went in.
+    config = GeometryTraining(
+        minutes=0.01, batch=1, size=64, workers=0, device="cpu", validation=1, learning_rate=1e-9
+    )
+    train(
+        some_people(tmp_path / "people"),
+        None,
+        tmp_path / "out",
+        config,
+        lambda _: None,
+        start_from=tmp_path / "begin.safetensors",
+    )
+    after, record = read_weights(tmp_path / "out" / "geometry.safetensors")
+    assert after.widths == TINY
+    assert record["steps"] >= 1
+    assert record["before"] == ["a first run"]
+    assert "Before that: `a first run`." in (tmp_path / "out" / "geometry.md").read_text()
+    for name, value in after.state_dict().items():
+        torch.testing.assert_close(value, before.state_dict()[name], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("content", [None, b"no weights"])
+def test_weights_that_cannot_be_read_are_refused_before_anything_is_rendered(tmp_path, content):
+    file = tmp_path / "begin.safetensors"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(OptionError, match="--start-from must name weights"):
+        train(
+            tmp_path / "nobody",
+            None,
+            tmp_path / "out",
+            GeometryTraining(),
+            lambda _: None,
+            start_from=file,
+        )
+    assert not (tmp_path / "out").exists()

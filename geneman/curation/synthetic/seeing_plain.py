@@ -84,14 +84,27 @@ def read(
     normal = normalize((shares * normals[corners]).sum(dim=1), dim=1)
     # Hair and skirts are sheets: their inside, when it is seen, faces the viewer as well.
     normal = torch.where(normal[:, 2:] * facing < SHEET, -normal, normal)
-    uv = (shares * surface.uv[corners]).sum(dim=1)
-    albedo, label = _texels(textures, uv)
+    return Look(pixels, normal, 1 / near, *coloured(corners, shares, surface, textures))
+
+
+def coloured(
+    corners: Int[Tensor, "p 3"],
+    shares: Float[Tensor, "p 3 1"],
+    surface: Surface,
+    textures: Textures,
+) -> tuple[Float[Tensor, "p 3"], Int[Tensor, "p"], Float[Tensor, "p 3"]]:
+    """Give albedo (linear light), material and place at rest of points on triangles.
+
+    Args:
+        corners: The vertices of each point's triangle.
+        shares: How near the point is to each of them; they sum to 1.
+        surface: Whose vertices these are.
+        textures: Its colours.
+    """
+    albedo, label = _texels(textures, (shares * surface.uv[corners]).sum(dim=1))
     extra = surface.uv[corners[:, 0], 0]
     plain = extra < 0
-    return Look(
-        pixels,
-        normal,
-        1 / near,
+    return (
         torch.where(plain[:, None], torch.ones_like(albedo), albedo),
         torch.where(plain, textures.shades + (-extra - 0.5).int(), label),
         (shares * surface.vertices[corners]).sum(dim=1),
