@@ -104,7 +104,7 @@ def unwrap(mesh: Mesh, *, size: int, gutter: int) -> UvMap:
 
     Args:
         mesh: Tens of thousands of faces: the time grows with their number (20 000: 3 s,
-            40 000: 3 s on a core, and half of it on two).
+            40 000: about 3 s of processor time).
         size: Side of the texture in texels, for which the gutter is meant.
         gutter: Empty texels to leave around each chart, so that 2 x `gutter` lie between two.
     """

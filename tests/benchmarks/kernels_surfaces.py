@@ -89,6 +89,7 @@ class Tracer:
         self.mi, self.dr = mi, dr
         self.shape = mi.Mesh("person", len(mesh.vertices), len(mesh.faces))
         self.params = mi.traverse(self.shape)
+        self.shift = 1e-4
         self.vertices = mi.Float(mesh.vertices.numpy().ravel())
         self.params["vertex_positions"] = self.vertices
         self.params["faces"] = mi.UInt32(mesh.faces.numpy().astype(np.uint32).ravel())
@@ -111,7 +112,9 @@ class Tracer:
 
     def rebuilt(self, size: int, samples: int = 1) -> None:
         """Do so after the vertices have moved, as they do at every step of an optimisation."""
-        self.within["person.vertex_positions"] = self.vertices + 0.0
+        # Vertices that come back as they were could leave the tree as it was.
+        self.shift = -self.shift
+        self.within["person.vertex_positions"] = self.vertices + self.shift
         self.within.update()
         self.trace(size, samples)
 
