@@ -27,6 +27,8 @@ CORNERS = 3
 """Of a triangle."""
 LEVELS = np.float32(1 / 255)
 HALF = 0.5
+ICON_SIDE = 256
+"""Pixels along a side of a picture in the panel."""
 _numbers = itertools.count(1)
 _WORD = 32
 """Bits of one vertex in the key of an edge."""
@@ -54,6 +56,10 @@ class Topology:
         """F."""
         return len(self.loop_start)
 
+    def has(self, faces: NDArray[Any], vertices: int) -> bool:
+        """Say whether it joins so many vertices by these faces, F 3: no new mesh is needed then."""
+        return vertices == self.vertices and np.array_equal(faces.reshape(-1), self.corner_vert)
+
     @property
     def nbytes(self) -> int:
         """Of all arrays."""
@@ -76,6 +82,8 @@ class Pixels:
     height: int
     flat: Floats
     """(4HW,): RGBA in [0, 1], alpha 1, row 0 at the bottom, in the image's own colour space."""
+    small: "Pixels | None" = None
+    """The same for the panel, where this is too large for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +232,11 @@ def pixels_of(image: NDArray[Any]) -> Pixels:
     height, width, _ = image.shape
     rgba = np.ones((height, width, 4), np.float32)
     np.multiply(image[::-1], LEVELS, out=rgba[..., :3])
-    return Pixels(width, height, _fixed(rgba.reshape(-1), np.float32))
+    step = -(-max(width, height) // ICON_SIDE)
+    icon = rgba[::step, ::step]
+    small = Pixels(icon.shape[1], icon.shape[0], _fixed(icon.reshape(-1), np.float32))
+    flat = _fixed(rgba.reshape(-1), np.float32)
+    return Pixels(width, height, flat, small if step > 1 else None)
 
 
 def png_of(image: NDArray[Any]) -> bytes:

@@ -26,8 +26,6 @@ from .translations import told
 from .updates import Fetched, PictureShown, SurfaceShown, TextureShown, Update
 
 OBJECT_MODE, FINISH = "OBJECT", "finish"
-_ICON_SIDE = 256
-"""Pixels along a side of a picture in the panel."""
 _Z = 2
 
 
@@ -88,6 +86,8 @@ class Arrivals:
         self._links: dict[str, Link] = {}
         self._newest: dict[int, str] = {}
         self._picture: PictureShown | None = None
+        self._unseen: Pixels | None = None
+        """Of the live image, what its icon in the panel does not show yet: a tick later."""
         self.revision = 0
         """Grows with everything that the panel would show."""
 
@@ -203,6 +203,9 @@ class Arrivals:
 
     def settle(self) -> None:
         """Try again what was held; costs nothing when nothing is."""
+        if self._unseen is not None and scene_import.LIVE_IMAGE in bpy.data.images:
+            show_in_panel(bpy.data.images[scene_import.LIVE_IMAGE], self._unseen)
+            self._unseen, self.revision = None, self.revision + 1
         for link in self._links.values():
             if link.held is not None or link.work or (link.due and link.changed):
                 self._settle(link)
@@ -224,6 +227,7 @@ class Arrivals:
             link.held = None
             link.work.append(Piece(lambda: self._put(link, held), lasting))
             if isinstance(held, TextureShown):
+                link.work.append(Piece(lambda: _unwrap(link.job, held)))
                 link.work.append(Piece(lambda: self._dress(link, held)))
         stage = link.due or (held.stage if held is not None else "")
         if lasting:
@@ -290,7 +294,7 @@ class Arrivals:
     def _show_picture(self, shown: PictureShown) -> None:
         image = scene_import.live_image()
         scene_import.write_image(image, shown.pixels)
-        show_in_panel(image, shown.pixels)
+        self._unseen = shown.pixels
 
     def _fetched(self, update: Fetched) -> None:
         """Use a file that the add-on itself asked for."""
@@ -319,10 +323,15 @@ def _write(held: SurfaceShown | TextureShown, person: Any) -> None:
         positions = to_metres(positions, placement)
     scene_import.place(person, placement)
     replaced = scene_import.write_surface(person.data, positions, surface.topology)
-    if isinstance(held, TextureShown):
-        scene_import.write_uv(person.data, held.texture.corner_uv)
-    elif replaced:
+    if replaced and isinstance(held, SurfaceShown):
         person.data.materials.clear()  # clay: the old texture fits the new faces nowhere
+
+
+def _unwrap(job: str, held: TextureShown) -> None:
+    """Give a person's mesh its texture coordinates, if it is still the one that they are for."""
+    person = scene_import.person_of(job)
+    if person is not None and len(person.data.loops) * 2 == len(held.texture.corner_uv):
+        scene_import.write_uv(person.data, held.texture.corner_uv)
 
 
 def _remember(link: Link, stage: str) -> None:
@@ -358,8 +367,6 @@ def _in_the_way(person: Any | None, *, lasting: bool) -> str:
 
 def show_in_panel(image: Any, pixels: Pixels) -> None:
     """Let an image's icon, which the panel draws, show these pixels."""
-    step = -(-max(pixels.width, pixels.height) // _ICON_SIDE)
-    small = pixels.flat.reshape(pixels.height, pixels.width, 4)[::step, ::step]
-    icon = image.preview_ensure()
-    icon.image_size = small.shape[1], small.shape[0]
-    icon.image_pixels_float.foreach_set(np.ascontiguousarray(small).reshape(-1))
+    icon, small = image.preview_ensure(), pixels.small or pixels
+    icon.image_size = small.width, small.height
+    icon.image_pixels_float.foreach_set(small.flat)

@@ -175,7 +175,11 @@ class Listening:
 
     def _on_surface(self, message: Message[Event], surface: Surface) -> None:
         if surface.faces is not None:
-            topology = topology_of(message.array(surface.faces), surface.vertices.shape[0])
+            faces, vertices = message.array(surface.faces), surface.vertices.shape[0]
+            _, topology = self._topologies.get(surface.job, (0, None))
+            # A server tells faces again to whom it has left something out; the mesh has them.
+            if topology is None or not topology.has(faces, vertices):
+                topology = topology_of(faces, vertices)
             self._topologies[surface.job] = surface.topology, topology
         if self.live:
             self._show(message, surface)

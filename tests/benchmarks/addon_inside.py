@@ -17,6 +17,8 @@ import numpy as np
 PACKAGE = "bl_ext.user_default.geneman"
 ROUNDS = 25
 """Of each kind of reconstruction: new ones, and the same again."""
+WHOLE = "whole 1 0.05"
+"""A small reconstruction whose stages last long enough that no result is left out on the way."""
 PATIENCE = 120.0
 
 Pump = Callable[[], float]
@@ -128,7 +130,7 @@ def from_pydata(vertices: int, faces: int) -> float:
 
 def same_again(session: Any) -> int:
     """Run one job again and again, and give by how many datablocks the file has grown."""
-    show(session, "whole 1 0")
+    show(session, WHOLE)
     before = datablocks()
     for _ in range(ROUNDS):
         last = job_here(session).changed
@@ -144,7 +146,7 @@ def ever_new(session: Any) -> int:
         for person in people():
             bpy.data.objects.remove(person)
         bpy.data.orphans_purge(do_recursive=True)
-        show(session, "whole 1 0")
+        show(session, WHOLE)
         if number == 0:
             before = datablocks()
     return datablocks() - before
@@ -155,7 +157,7 @@ def main() -> None:
     zip_file, facts, photo = sys.argv[1:]
     session = connected(zip_file, json.loads(facts))
     bpy.context.scene.geneman.photo = photo
-    show(session, "whole 1 0")
+    show(session, WHOLE)
     moving = moved(session)
     fresh, usual = [], []
     for _ in range(5):

@@ -81,6 +81,17 @@ def test_pixels_are_turned_over_and_opaque() -> None:
     assert not pixels.flat.flags.writeable
 
 
+def test_a_large_picture_has_a_small_one_for_the_panel() -> None:
+    image = np.zeros((300, 600, 3), np.uint8)
+    image[-1, 3] = 255  # of the bottom row, where Blender begins
+    pixels = pixels_of(image)
+    assert pixels.small is not None
+    assert (pixels.small.width, pixels.small.height) == (200, 100)
+    small = pixels.small.flat.reshape(100, 200, 4)
+    assert small[0, 1].tolist() == [1.0, 1.0, 1.0, 1.0]
+    assert pixels_of(image[:200, :200]).small is None
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 6), st.integers(1, 6), st.randoms(use_true_random=False))
 def test_an_image_comes_back_as_it_was(width: int, height: int, chance: Any) -> None:

@@ -20,7 +20,7 @@ from blender_addon.endings import ending, hopeless
 from blender_addon.environment import Environment, check, examine, interpreter
 from blender_addon.frames import MAJOR
 from blender_addon.launcher import Launch, Launcher, Limits, Phase, Status
-from blender_addon.processes import clean_environment
+from blender_addon.processes import NICENESS, clean_environment
 from blender_addon.troubles import Remedy, TroubleError
 from tests.blender_addon.listening import PATIENCE
 
@@ -99,6 +99,7 @@ def test_it_starts_and_stops_and_nothing_is_left(start: Start, tmp_path: Path) -
     assert psutil.Process(status.pid).is_running()
     processes = family(tmp_path)
     assert processes
+    assert {one.nice() for one in processes} == {os.nice(0) + NICENESS}, "Blender comes first"
     launcher.stop()
     assert phase(launcher, Phase.STOPPED).trouble is None
     assert nothing_is_left(processes)

@@ -41,11 +41,14 @@ class Server:
             found.append(update)
         return found
 
-    def surface(self, topology: int, *, faces: bool, count: int = 3, stage: str = "sculpt") -> Any:
+    def surface(
+        self, topology: int, *, faces: bool, turned: bool = False, count: int = 3
+    ) -> list[Any]:
         packer = Packer()
         vertices = packer.add(np.random.default_rng(self.sequence).random((count, 3), np.float32))
-        header = packer.add(FACES) if faces else None
-        return self.tell(Surface(A, stage, 0, topology, vertices, header), packer)
+        told = FACES[:, ::-1].copy() if turned else FACES
+        header = packer.add(told) if faces else None
+        return self.tell(Surface(A, "sculpt", 0, topology, vertices, header), packer)
 
     def texture(self, stage: str) -> Any:
         packer = Packer()
@@ -67,10 +70,21 @@ def server() -> Server:
 def test_faces_are_remembered_until_they_change(server: Server) -> None:
     (first,) = server.surface(1, faces=True)
     (second,) = server.surface(1, faces=False)
-    (third,) = server.surface(2, faces=True)
+    (third,) = server.surface(2, faces=True, turned=True)
     assert isinstance(first, SurfaceShown)
     assert first.surface.topology is second.surface.topology
     assert third.surface.topology.number != first.surface.topology.number
+
+
+def test_the_same_faces_told_again_are_no_new_mesh_whatever_their_number(server: Server) -> None:
+    (first,) = server.surface(1, faces=True)
+    (again,) = server.surface(1, faces=True)
+    (renumbered,) = server.surface(2, faces=True)
+    (moved,) = server.surface(2, faces=False)
+    topologies = {one.surface.topology.number for one in (first, again, renumbered, moved)}
+    assert len(topologies) == 1
+    (other,) = server.surface(2, faces=True, turned=True)
+    assert other.surface.topology.number not in topologies
 
 
 def test_positions_without_their_faces_are_left_out_and_noted(server: Server) -> None:
