@@ -1,7 +1,8 @@
 """Bring a reconstruction to the truth: turned, scaled and moved, never bent.
 
-N points. One photo leaves size and distance open, and a weak perspective some of the tilt; so all
-candidates are compared after the similarity that fits them best, found from the camera's own axes.
+N points. One photo leaves size and distance open, so views are compared after the scale and the
+shift that fit best; the photo's camera says how the person is turned. Shapes in space are compared
+after the whole similarity that fits best, found from there.
 """
 
 from dataclasses import dataclass, replace
@@ -40,6 +41,17 @@ class Similarity:
         return replace(textured, mesh=mesh)
 
 
+def best_placement(
+    source: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"], turn: Float[Tensor, "3 3"]
+) -> Similarity:
+    """Give the scale and the shift with the least squared distances between pairs."""
+    x, y = source.double() @ turn.double().T, target.double()
+    x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
+    x, y = x - x_mean, y - y_mean
+    scale = float((x * y).sum() / x.square().sum())
+    return Similarity(scale, turn, (y_mean - scale * x_mean).float())
+
+
 def best_similarity(source: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"]) -> Similarity:
     """Give the similarity with the least squared distances between pairs (Umeyama 1991)."""
     x, y = source.double(), target.double()
@@ -73,7 +85,9 @@ def as_photographed(mesh: Mesh, truth: Mesh, camera: Orbit) -> Similarity:
     return Similarity(scale, turn, shift)
 
 
-def aligned(mesh: Mesh, truth: Mesh, camera: Orbit, *, generator: torch.Generator) -> Similarity:
+def aligned(
+    mesh: Mesh, truth: Mesh, camera: Orbit, *, turning: bool, generator: torch.Generator
+) -> Similarity:
     """Give the similarity that brings a reconstruction to the truth.
 
     Pairs of nearest points in both directions are fitted again and again (Besl and McKay 1992):
@@ -83,6 +97,7 @@ def aligned(mesh: Mesh, truth: Mesh, camera: Orbit, *, generator: torch.Generato
         mesh: In scene units, seen by the reference camera.
         truth: In metres, world axes.
         camera: That took the photo.
+        turning: Whether it may turn; else it stands as the camera says.
         generator: Chooses the points.
     """
     found = as_photographed(mesh, truth, camera)
@@ -93,9 +108,8 @@ def aligned(mesh: Mesh, truth: Mesh, camera: Orbit, *, generator: torch.Generato
         moved = found(points)
         there = tree.query(moved.numpy())[1]
         back = cKDTree(moved.numpy()).query(goals.numpy())[1]
-        better = best_similarity(
-            torch.cat([points, points[back]]), torch.cat([goals[there], goals])
-        )
+        pairs = torch.cat([points, points[back]]), torch.cat([goals[there], goals])
+        better = best_similarity(*pairs) if turning else best_placement(*pairs, found.turn)
         settled = abs(better.scale / found.scale - 1) < SETTLED
         found = better
         if settled:

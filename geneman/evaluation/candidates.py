@@ -150,7 +150,7 @@ def ablations(
         blind = replace(priors, image=None, novel_view=None, normal=None, views=None)
         reduced["without_view_prior"] = (recipe, blind)
         absent["without_multi_view_trick"] = "these recipes draw whole views instead of editing"
-    absent["without_head_pass"] = "heads are seen in the same pass as bodies"
+    absent["without_head_pass"] = "the face mesh is part of `prepare` and has no switch"
     untaught = Priors(shape=Inflation())  # one run serves both, if nothing else was learned
     made: dict[str, Candidate] = {}
     for name, (changed, fewer) in reduced.items():

@@ -42,7 +42,7 @@ class Measures:
 
 
 def measured(case: Case, view: ReferenceView, textured: TexturedMesh) -> Measures:
-    """Compare a reconstruction with the truth, after the similarity that fits it best.
+    """Compare a reconstruction with the truth: views as placed best, shapes as turned best besides.
 
     Args:
         case: Photo and truth.
@@ -50,8 +50,12 @@ def measured(case: Case, view: ReferenceView, textured: TexturedMesh) -> Measure
         textured: In scene units, seen by the reference camera.
     """
     generator = torch.Generator().manual_seed(0)
-    similarity = aligned(textured.mesh, case.truth.mesh, case.camera, generator=generator)
-    moved, truth = similarity.moved(textured), case.truth
+    truth = case.truth
+    placed, turned = (
+        aligned(textured.mesh, truth.mesh, case.camera, turning=turning, generator=generator)
+        for turning in (False, True)
+    )
+    moved = placed.moved(textured)
     fidelity = reference_fidelity(view, textured)
     own, true = (draw(mesh, case.camera, SIDE) for mesh in (moved, truth))
     both = (own.cover > COVERED) & (true.cover > COVERED)
@@ -65,7 +69,8 @@ def measured(case: Case, view: ReferenceView, textured: TexturedMesh) -> Measure
     for azimuth in AZIMUTHS:
         orbit = replace(around, azimuth_deg=case.camera.azimuth_deg + azimuth)
         views[str(azimuth)] = view_figures(draw(moved, orbit, SIDE), draw(truth, orbit, SIDE))
-    shape = shape_accuracy(moved.mesh, truth.mesh, generator=generator, height=case.height)
+    best = turned.moved(textured).mesh
+    shape = shape_accuracy(best, truth.mesh, generator=generator, height=case.height)
     return Measures(given, views, asdict(shape))
 
 

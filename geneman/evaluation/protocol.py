@@ -21,7 +21,7 @@ from geneman.evaluation.comparison import Measures, measured
 from geneman.progress import Report
 from geneman.storage import digest_of, digest_of_file, write_whole
 
-VERSION = 1
+VERSION = 2
 """Of what is measured; another one measures everything anew."""
 
 

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from geneman.camera import REFERENCE
-from geneman.evaluation.alignment import aligned, as_photographed, best_similarity
+from geneman.evaluation.alignment import (
+    aligned,
+    as_photographed,
+    best_placement,
+    best_similarity,
+)
 from geneman.mesh import Mesh
 from tests.evaluation.people import CAMERA, person, photographed
 from tests.synthetic import figure_mesh
@@ -15,6 +20,10 @@ from tests.synthetic import figure_mesh
 def turned(degrees: float) -> torch.Tensor:
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def test_pairs_tell_the_similarity_that_they_were_moved_by():
@@ -45,7 +54,24 @@ def test_what_is_off_by_a_similarity_comes_to_the_truth():
     # Too small, turned and moved in the photo's frame: none of it is an error of shape.
     off = 0.6 * truth.vertices @ turned(6).T + torch.tensor([0.05, 0.1, -0.03])
     mesh = Mesh(CAMERA.turn_to_camera(off) @ REFERENCE.rotation().T, truth.faces)
-    found = aligned(mesh, truth, CAMERA, generator=torch.Generator().manual_seed(0))
+    found = aligned(mesh, truth, CAMERA, turning=True, generator=seeded())
     apart = (found(mesh.vertices) - truth.vertices).norm(dim=1)
     assert float(apart.max()) < 0.006
     assert found.scale == pytest.approx(1 / 0.6, rel=0.005)
+
+
+def test_pairs_tell_scale_and_shift_of_what_must_not_turn():
+    torch.manual_seed(0)
+    points, turn, shift = torch.randn(50, 3), turned(40), torch.tensor([1.0, -2.0, 0.5])
+    found = best_placement(points, 1.7 * points @ turn.T + shift, turn)
+    assert found.scale == pytest.approx(1.7, rel=1e-5)
+    torch.testing.assert_close(found.shift, shift, atol=1e-5, rtol=0)
+
+
+def test_what_the_camera_sees_is_placed_but_not_turned():
+    truth = figure_mesh()
+    off = 0.6 * truth.vertices @ turned(6).T + torch.tensor([0.05, 0.1, -0.03])
+    mesh = Mesh(CAMERA.turn_to_camera(off) @ REFERENCE.rotation().T, truth.faces)
+    found = aligned(mesh, truth, CAMERA, turning=False, generator=seeded())
+    torch.testing.assert_close(found.turn, as_photographed(mesh, truth, CAMERA).turn)
+    assert found.scale == pytest.approx(1 / 0.6, rel=0.02)
