@@ -3,7 +3,7 @@
 RELEASED is the code that the authors published, number for number: the defaults of each stage's
 configuration. PAPER is their text where the two disagree (docs/full-recipe.md has both, row by
 row). SWIFT is ours, for the same priors in minutes. DRAFT and STANDARD are ours too, for two CPU
-cores and the bundled priors: a minute and a half, and six minutes.
+cores and the bundled priors: about a minute, and two to five.
 """
 
 from dataclasses import dataclass, field, replace
@@ -142,7 +142,7 @@ STANDARD = Recipe(
     ),
     pixel_texture=PixelTextureConfig(target_faces=40_000, fit_steps=40),
 )
-"""Six minutes on two CPU cores."""
+"""Two to five minutes on two CPU cores."""
 
 DRAFT = Recipe(
     nerf_init=NerfInitConfig(
@@ -195,7 +195,7 @@ DRAFT = Recipe(
     pixel_texture=PixelTextureConfig(target_faces=20_000, fit_steps=20),
     finish=FinishConfig(turntable_size=384, turntable_frames=36),
 )
-"""A minute and a half on two CPU cores."""
+"""About a minute on two CPU cores."""
 
 PRESETS = {
     "draft": DRAFT,
@@ -207,8 +207,8 @@ PRESETS = {
 """By the names that `--preset` takes."""
 
 TEXTS = {
-    "draft": "A minute and a half on two CPU cores: enough to judge mask, pose and likeness.",
-    "standard": "Six minutes on two CPU cores, with all the detail that the photo gives.",
+    "draft": "About a minute on two CPU cores: enough to judge mask, pose and likeness.",
+    "standard": "Two to five minutes on two CPU cores, with all the detail that the photo gives.",
     "swift": "The paper's priors in minutes, for a CUDA GPU: fewer steps from a better start.",
     "released": "The authors' released numbers, for a CUDA GPU with the paper's priors.",
     "paper": "The paper's own numbers, for a CUDA GPU with the paper's priors: hours.",

@@ -44,7 +44,7 @@ class Reconstruct:
     output: Annotated[Path, arg(aliases=["-o"])]
     """The run folder: new, or one to go on with."""
     preset: str = "draft"
-    """draft (a minute and a half on two cores), standard (six minutes), or for a GPU with the
+    """draft (a minute on two cores), standard (two to five minutes), or for a GPU with the
     paper's priors: swift (minutes), released (the authors' code) or paper (their text)."""
     priors: str = "auto"
     """Whom the stages ask: bundled (no download), full (the paper's), or auto: what the preset
