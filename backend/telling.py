@@ -131,7 +131,9 @@ class Teller:
             self._tell(*_texture(self._job, stage, result))
         elif isinstance(result, Finished):
             facts = result.facts
-            placement = Placement(facts.metres_per_unit, facts.floor_units)
+            placement = Placement(
+                facts.metres_per_unit, facts.floor_units, facts.camera_elevation_deg
+            )
             self._tell(*_texture(self._job, stage, result.textured, placement))
 
     def stages(self) -> tuple[StageIs, ...]:

@@ -47,6 +47,12 @@ class _Mesh(msgspec.Struct):
 class _Facts(msgspec.Struct):
     metres_per_unit: float
     floor_units: tuple[float, float, float]
+    camera_elevation_deg: float = 0.0
+
+    @property
+    def placement(self) -> Placement:
+        """Say how the person came from the scene to metres."""
+        return Placement(self.metres_per_unit, self.floor_units, self.camera_elevation_deg)
 
 
 class _Node(msgspec.Struct):
@@ -119,7 +125,7 @@ def _person(data: bytes) -> Person:
         faces=same.reshape(-1)[uv_faces].astype(np.int32),
         uv=np.stack((u, 1 - v), axis=1),
         uv_faces=uv_faces,
-        placement=None if facts is None else Placement(facts.metres_per_unit, facts.floor_units),
+        placement=None if facts is None else facts.placement,
     )
 
 

@@ -32,7 +32,8 @@ def match_camera(
         scene.collection.objects.link(found)
     placement = placement_of(person) or GUESS
     found.location = Vector(camera_position(placement, lens)) + person.location
-    found.rotation_euler = (pi / 2, 0.0, 0.0)  # looks along +y, where the person's back is
+    # A quarter turn looks along +y, where the person's back is; from above, less is down.
+    found.rotation_euler = (pi / 2 - radians(placement.camera_elevation_deg), 0.0, 0.0)
     camera = found.data
     camera.type, camera.sensor_fit = "PERSP", "AUTO"
     camera.angle = frame.angle(lens)

@@ -2,7 +2,7 @@
 """Where a person stands: scene units of the reconstruction to Blender's metres, and the camera.
 
 The reconstruction works in units of its own (z up, the person faces -y, the photo's camera three
-units in front of the origin, looking along +y, 20 degrees for the square that all maps share).
+units from the origin that it looks at, 20 degrees for the square that all maps share).
 Blender works in metres with the feet on the floor: metres = (units - floor) * metres_per_unit.
 Nothing here needs bpy.
 """
@@ -43,7 +43,9 @@ def to_units(metres: NDArray[np.float32], placement: Placement) -> NDArray[np.fl
 
 def camera_position(placement: Placement, camera: Camera = CAMERA) -> tuple[float, float, float]:
     """Say where the photo's camera stands, in metres."""
-    x, y, z = to_metres(np.array([0.0, -camera.distance, 0.0], np.float32), placement)
+    up = math.radians(placement.camera_elevation_deg)
+    there = np.array([0.0, -math.cos(up), math.sin(up)], np.float32) * camera.distance
+    x, y, z = to_metres(there, placement)
     return float(x), float(y), float(z)
 
 

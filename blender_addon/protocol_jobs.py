@@ -11,7 +11,9 @@ import msgspec
 
 from .frames import Token
 
-Label = Annotated[str, msgspec.Meta(max_length=200)]
+MAX_LABEL = 200
+"""Characters."""
+Label = Annotated[str, msgspec.Meta(max_length=MAX_LABEL)]
 """A text that people see."""
 Prompt = Annotated[str, msgspec.Meta(max_length=2000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_]{1,40}\Z")]
@@ -156,8 +158,8 @@ class MeshFrame(enum.StrEnum):
     """The frame in which vertices are told. In all: z up, the person faces -y."""
 
     SCENE = "scene"
-    """That of `Surface` before `finish`: the photo's camera looks at the origin from
-    (0, -3, 0), and one unit is a third of that distance."""
+    """That of `Surface` before `finish`: the photo's camera looks at the origin from the side of
+    -y, three units away."""
     METRES = "metres"
     """That of finish/model.glb, of the same job: metres, the feet on the origin."""
     ANYWHERE = "anywhere"
@@ -170,12 +172,15 @@ class Placement(msgspec.Struct, frozen=True):
     metres_per_unit: float
     floor: tuple[float, float, float]
     """The point of the scene that became the origin."""
+    camera_elevation_deg: float = 0.0
+    """Of the photo's camera, above the scene's horizon, on its arc about the scene's origin."""
 
 
 class Camera(msgspec.Struct, frozen=True):
-    """The camera of every photo: at (0, -distance, 0) of the scene, looking along +y, z up.
+    """The camera of every photo: on the side of -y, looking at the scene's origin, z up.
 
-    Its square picture is that of prepare/cut_out.png.
+    It stands level with the origin, or as far above it as `Placement` says. Its square picture is
+    that of prepare/cut_out.png.
     """
 
     distance: float

@@ -31,6 +31,7 @@ JOB, ROLE, RUN = "geneman_job", "geneman_role", "geneman_run"
 SHOWN, STAGE = "geneman_shown", "geneman_stage"
 """Of a person: which stage's result it shows; of a copy for comparison: which it is of."""
 METRES, FLOOR, TOPOLOGY = "geneman_metres_per_unit", "geneman_floor", "geneman_topology"
+ELEVATION = "geneman_camera_elevation"
 """Of a person: how its vertices came to metres; of its mesh: which topology it has."""
 SHAPE = "geneman_shape"
 """Of a person: which shape its last result has; what was sculpted since is another."""
@@ -90,12 +91,13 @@ def placement_of(found: Any) -> Placement | None:
     if METRES not in found or FLOOR not in found:
         return None
     x, y, z = (float(value) for value in found[FLOOR])
-    return Placement(float(found[METRES]), (x, y, z))
+    return Placement(float(found[METRES]), (x, y, z), float(found.get(ELEVATION, 0.0)))
 
 
 def place(found: Any, placement: Placement) -> None:
     """Note on a person which placement its vertices have."""
     found[METRES], found[FLOOR] = placement.metres_per_unit, placement.floor
+    found[ELEVATION] = placement.camera_elevation_deg
 
 
 # ---- meshes -----------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ PAPER = Recipe(
 """The paper's text where it differs from the released code, and the released code elsewhere."""
 
 SWIFT = Recipe(
+    prepare=PrepareConfig(upright=True),
     nerf_init=NerfInitConfig(
         steps=1200,
         learning_rate=0.02,
@@ -94,6 +95,7 @@ SWIFT = Recipe(
 person, and the schedules of the rest drawn together. Planned, not yet measured."""
 
 STANDARD = Recipe(
+    prepare=PrepareConfig(upright=True),
     nerf_init=NerfInitConfig(
         steps=500,
         learning_rate=0.02,
@@ -145,6 +147,7 @@ STANDARD = Recipe(
 """Two to five minutes on two CPU cores."""
 
 DRAFT = Recipe(
+    prepare=PrepareConfig(upright=True),
     nerf_init=NerfInitConfig(
         steps=120,
         learning_rate=0.02,

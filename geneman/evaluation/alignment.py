@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from geneman.camera import REFERENCE, Orbit
+from geneman.camera import Orbit
 from geneman.evaluation.metrics import surface_samples
 from geneman.mesh import Mesh, TexturedMesh
 
@@ -66,17 +66,18 @@ def best_similarity(source: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"]) 
     return Similarity(scale, turn.float(), shift.float())
 
 
-def as_photographed(mesh: Mesh, truth: Mesh, camera: Orbit) -> Similarity:
-    """Turn from the reference camera's frame into the true camera's, and match the boxes there.
+def as_photographed(mesh: Mesh, taken: Orbit, truth: Mesh, camera: Orbit) -> Similarity:
+    """Turn from the reconstruction's camera frame into the true one, and match the boxes there.
 
     Args:
-        mesh: In scene units, seen by the reference camera.
+        mesh: In scene units.
+        taken: The photo's camera in the mesh's scene.
         truth: In metres.
         camera: That took the photo.
     """
-    turn = camera.rotation() @ REFERENCE.rotation().T
+    turn = camera.rotation() @ taken.rotation().T
     boxes = []
-    for points, frame in ((mesh.vertices, REFERENCE), (truth.vertices, camera)):
+    for points, frame in ((mesh.vertices, taken), (truth.vertices, camera)):
         seen = frame.turn_to_camera(points)
         boxes.append((seen.amin(dim=0), seen.amax(dim=0)))
     (low, high), (true_low, true_high) = boxes
@@ -86,7 +87,13 @@ def as_photographed(mesh: Mesh, truth: Mesh, camera: Orbit) -> Similarity:
 
 
 def aligned(
-    mesh: Mesh, truth: Mesh, camera: Orbit, *, turning: bool, generator: torch.Generator
+    mesh: Mesh,
+    taken: Orbit,
+    truth: Mesh,
+    camera: Orbit,
+    *,
+    turning: bool,
+    generator: torch.Generator,
 ) -> Similarity:
     """Give the similarity that brings a reconstruction to the truth.
 
@@ -94,13 +101,14 @@ def aligned(
     with one direction alone a shape would shrink into its nearest part.
 
     Args:
-        mesh: In scene units, seen by the reference camera.
+        mesh: In scene units.
+        taken: The photo's camera in the mesh's scene.
         truth: In metres, world axes.
         camera: That took the photo.
         turning: Whether it may turn; else it stands as the camera says.
         generator: Chooses the points.
     """
-    found = as_photographed(mesh, truth, camera)
+    found = as_photographed(mesh, taken, truth, camera)
     points, _ = surface_samples(mesh, SAMPLES, generator)
     goals, _ = surface_samples(truth, SAMPLES, generator)
     tree = cKDTree(goals.numpy())

@@ -1,6 +1,6 @@
 """Who takes part in a benchmark: the product, what it must beat, and what it is without a part.
 
-Each gets a photo and a folder, and gives a textured mesh in the reference camera's frame.
+Each gets a photo and a folder, and gives a textured mesh in the scene of the view's camera.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Answer:
 
     view: ReferenceView
     textured: TexturedMesh
-    """In scene units, seen by the reference camera."""
+    """In scene units, as the view's camera saw it."""
     seconds: float
     """Of all its stages together, however often it was stopped."""
 

@@ -47,12 +47,19 @@ def measured(case: Case, view: ReferenceView, textured: TexturedMesh) -> Measure
     Args:
         case: Photo and truth.
         view: The photo as the stages saw it.
-        textured: In scene units, seen by the reference camera.
+        textured: In scene units, as the view's camera saw it.
     """
     generator = torch.Generator().manual_seed(0)
     truth = case.truth
     placed, turned = (
-        aligned(textured.mesh, truth.mesh, case.camera, turning=turning, generator=generator)
+        aligned(
+            textured.mesh,
+            view.camera,
+            truth.mesh,
+            case.camera,
+            turning=turning,
+            generator=generator,
+        )
         for turning in (False, True)
     )
     moved = placed.moved(textured)

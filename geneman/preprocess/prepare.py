@@ -5,7 +5,7 @@ prior the normals, the depth and the hidden side.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +32,7 @@ from geneman.preprocess.matting import RIM, foreground_colour
 from geneman.preprocess.photo import read_photo
 from geneman.preprocess.recentring import Frame, unit
 from geneman.preprocess.registration import LEAST_AGREEMENT, register
+from geneman.preprocess.standing import standing_camera
 from geneman.preprocess.subject import GIVEN, Subject, find_subject
 from geneman.priors.bundle import Priors
 from geneman.progress import ImagePreview, Report, StageStarted, StepDone, silent
@@ -50,6 +51,9 @@ class PrepareConfig:
     """Side of the recentred square in pixels (METHOD section 1)."""
     rim: Annotated[float, Meta(ge=0, le=16)] = RIM
     """Pixels inward from the outline whose colour may be the background's (ours)."""
+    upright: bool = False
+    """Take the camera for as high or low as somebody who stands tells it, instead of for level as
+    the paper does: then they stand upright in the scene (ours)."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ def run(
     report(ImagePreview(STAGE, 1, _on_white(square)))
     report(StepDone(STAGE, 1, _STEPS, {}, 0.0))
     view = _completed(square, given.prompt, priors, device)
+    if config.upright:
+        view = replace(view, camera=standing_camera(view))
     report(ImagePreview(STAGE, 2, (view.normal.cpu() + 1) / 2))
     report(StepDone(STAGE, 2, _STEPS, {}, 0.0))
     photo_mask = np.asarray(Image.fromarray(subject.alpha).resize(picture.size))

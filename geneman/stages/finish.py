@@ -71,6 +71,8 @@ class Facts:
     odd_edges: int
     degenerate_faces: int
     volume_litres: float
+    camera_elevation_deg: float = 0.0
+    """How far above the scene's horizon the photo's camera looks at its origin from."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def placed(view: ReferenceView, textured: TexturedMesh, config: FinishConfig) ->
     floor = floor_point(textured.mesh, view.framing)
     vertices = (textured.mesh.vertices - floor) * scale.metres
     mesh = Mesh(vertices, textured.mesh.faces)
-    facts = _facts(mesh, topology(mesh), scale, floor)
+    facts = _facts(mesh, topology(mesh), scale, floor, view.camera.elevation_deg)
     return Finished(replace(textured, mesh=mesh), facts)
 
 
@@ -173,7 +175,9 @@ def on_device(textured: TexturedMesh, device: torch.device) -> TexturedMesh:
     return TexturedMesh(mesh, *(array.to(device) for array in rest))
 
 
-def _facts(mesh: Mesh, counted: Topology, scale: Scale, floor: Float[Tensor, "3"]) -> Facts:
+def _facts(
+    mesh: Mesh, counted: Topology, scale: Scale, floor: Float[Tensor, "3"], elevation_deg: float
+) -> Facts:
     x, y, z = floor.tolist()
     return Facts(
         height_metres=float(mesh.vertices[:, 2].max()),
@@ -188,4 +192,5 @@ def _facts(mesh: Mesh, counted: Topology, scale: Scale, floor: Float[Tensor, "3"
         odd_edges=counted.odd_edges,
         degenerate_faces=counted.degenerate_faces,
         volume_litres=counted.volume * 1000,
+        camera_elevation_deg=elevation_deg,
     )

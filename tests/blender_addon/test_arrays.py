@@ -217,7 +217,12 @@ def test_a_damaged_result_is_refused(tmp_path: Path, keep: int) -> None:
 def test_the_finished_person_is_closed_again(tmp_path: Path) -> None:
     """In the file vertices are split at seams; here faces and coordinates are the library's."""
     made = textured()
-    facts = {"metres_per_unit": 0.5, "floor_units": (0.0, 0.25, -1.0), "height_metres": 1.7}
+    facts = {
+        "metres_per_unit": 0.5,
+        "floor_units": (0.0, 0.25, -1.0),
+        "height_metres": 1.7,
+        "camera_elevation_deg": 9.0,
+    }
     write_glb(tmp_path / "model.glb", made, extras=facts)
     person = read_person(tmp_path / "model.glb")
     assert len(person.uv) > len(person.vertices) == 4
@@ -230,6 +235,7 @@ def test_the_finished_person_is_closed_again(tmp_path: Path) -> None:
     assert shown.placement is not None
     assert shown.placement.metres_per_unit == 0.5
     assert shown.placement.floor == (0.0, 0.25, -1.0)
+    assert shown.placement.camera_elevation_deg == 9.0
     assert shown.texture.surface.topology.edges == 6
 
 

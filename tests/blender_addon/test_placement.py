@@ -19,7 +19,7 @@ from blender_addon.placement import (
     to_units,
 )
 from blender_addon.protocol import Placement
-from geneman.camera import REFERENCE
+from geneman.camera import REFERENCE, Orbit
 from geneman.preprocess.recentring import FILL, Frame
 
 FLAT = arrays.arrays(np.float32, 12, elements=st.floats(-2, 2, width=32))
@@ -53,6 +53,10 @@ def test_the_camera_is_the_librarys_own() -> None:
         tuple(REFERENCE.position().tolist())
     )
     assert camera_position(Placement(2.0, (0, 0, -0.5))) == pytest.approx((0, -6, 1))
+    raised = Orbit(elevation_deg=14.0)
+    assert camera_position(Placement(1.0, (0, 0, 0), 14.0)) == pytest.approx(
+        tuple(raised.position().tolist()), abs=1e-6
+    )
 
 
 @given(
