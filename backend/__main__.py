@@ -17,15 +17,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import filelock
-import platformdirs
 import psutil
 
 from backend.cluster import Share, ray_posts
-from backend.desk import Desk
+from backend.desk import Desk, Later
 from backend.durable import keep_names
 from backend.exits import Exit, StartError
-from backend.jobs import Entry, JobTable
+from backend.jobs import JobTable
 from backend.keys import AuthorisedKeys, Connection, authorise, key_pair, write_connection
+from backend.reaching import default_store
 from backend.records import log_to_stderr
 from backend.server import Server
 from backend.sockets import Address, Waker
@@ -40,11 +40,6 @@ log = logging.getLogger("backend")
 DAY_SECONDS = 86_400
 PARENT_SECONDS = 1.0
 """How often the parent is looked for."""
-
-
-def default_store() -> Path:
-    """Give the folder that each system keeps a program's state in."""
-    return platformdirs.user_state_path("geneman") / "backend"
 
 
 def options() -> argparse.ArgumentParser:
@@ -261,10 +256,10 @@ def _parent_watch(pid: int | None) -> Callable[[], bool]:
     return there
 
 
-def _policy(desk: Desk, wanted: argparse.Namespace) -> Callable[[], list[Entry]]:
-    """Give what is to be removed now, after having taken it off the table."""
+def _policy(desk: Desk, wanted: argparse.Namespace) -> Callable[[], list[Later]]:
+    """Give the deletions that are due; what they delete is off the table already."""
 
-    def due() -> list[Entry]:
+    def due() -> list[Later]:
         desk.table.take_ballast()
         before = time.time() - (wanted.keep_days or 0) * DAY_SECONDS
         room = math.inf if wanted.keep_gb is None else wanted.keep_gb * 1e9
@@ -280,8 +275,7 @@ def _policy(desk: Desk, wanted: argparse.Namespace) -> Callable[[], list[Entry]]
                 reason = f"newer jobs fill the {wanted.keep_gb:g} GB that are kept (--keep-gb)"
             else:
                 continue
-            desk.forget(entry, reason)
-            gone.append(entry)
+            gone.append(desk.forget(entry, reason))
         return gone
 
     return due

@@ -19,9 +19,11 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from backend.asking import add_wish, wish
 from backend.client import Client, RequestRefusedError, ServerGoneError
 from backend.exits import Exit, StartError
 from backend.keys import Connection, read_connection
+from backend.reaching import add_options, is_named, named_connection
 from blender_addon.protocol import (
     ENDED,
     GetJob,
@@ -69,23 +71,17 @@ def options() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("folder", type=Path, help="of photos: png, jpeg, webp, heic")
     add("-o", "--output", type=Path, required=True, help="folder of results")
-    add("--preset", default="draft")
-    add("--seed", type=int, default=0)
-    add("--recipe", type=_recipe, default={}, help='json, as in \'{"sculpt": {"steps": 50}}\'')
-    add("--connection-file", type=Path, help="of a running backend; without it one is started")
-    add("--serve", metavar="OPTIONS", default="", help="for that one: '--executor ray --workers 8'")
+    add_wish(parser)
+    add_options(parser)
+    add(
+        "--serve",
+        metavar="OPTIONS",
+        default="",
+        help="without a server one is started with these, as in '--executor ray'",
+    )
     add("--no-sheet", action="store_true", help="make no contact sheet")
     add("--json", action="store_true", help="print one json object a photo")
     return parser
-
-
-def _recipe(text: str) -> dict[str, dict[str, object]]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, dict[str, object]])
-    except msgspec.DecodeError as error:
-        raise argparse.ArgumentTypeError(
-            f"it must be settings by stage as json ({error})"
-        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,8 +127,9 @@ def named(wanted: argparse.Namespace) -> dict[str, Path]:
             f"Photos must differ in more than their endings, but '{twice[0]}' is there twice: "
             "rename one.",
         )
-    wish = msgspec.json.encode((wanted.preset, wanted.seed, wanted.recipe), order="deterministic")
-    return {_id(photo, wish): photo for photo in found}
+    wished = (wanted.preset, wanted.seed, wanted.recipe)
+    packed = msgspec.json.encode(wished, order="deterministic")
+    return {_id(photo, packed): photo for photo in found}
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -146,16 +143,16 @@ def _entries(folder: Path) -> list[Path]:
         ) from error
 
 
-def _id(photo: Path, wish: bytes) -> str:
-    digest = hashlib.sha256(wish + photo.name.encode() + photo.read_bytes())
+def _id(photo: Path, wished: bytes) -> str:
+    digest = hashlib.sha256(wished + photo.name.encode() + photo.read_bytes())
     return digest.hexdigest()[:32]
 
 
 @contextmanager
 def backend(wanted: argparse.Namespace) -> Iterator[Connection]:
     """Give a running backend's connection, or that of one for the time of the batch."""
-    if wanted.connection_file is not None:
-        yield read_connection(wanted.connection_file)
+    if is_named(wanted):
+        yield named_connection(wanted)
         return
     store = wanted.output / ".backend"
     command = [sys.executable, "-m", "backend", "--store", str(store), *wanted.serve.split()]
@@ -220,8 +217,7 @@ def _submitted(client: Client, name: str, batch: Batch, wanted: argparse.Namespa
         if error.problem.kind is not Kind.UNKNOWN_JOB:
             raise
     photo = batch.photos[name]
-    wish = {"preset": wanted.preset, "seed": wanted.seed, "recipe": wanted.recipe}
-    return client.submit(photo.read_bytes(), job=name, label=photo.name[:200], **wish).job
+    return client.submit(photo.read_bytes(), job=name, **wish(wanted, photo)).job
 
 
 def _look(client: Client, batch: Batch, wanted: argparse.Namespace, going: set[str]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import zmq
 
 from backend.keys import Connection
+from backend.reaching import endpoint, is_ipv6
 from blender_addon.frames import (
     Buffer,
     Envelope,
@@ -88,7 +89,8 @@ class Client:
         found.curve_serverkey = self._connection.server_key.encode()
         found.curve_publickey = self._connection.client.public.encode()
         found.curve_secretkey = self._connection.client.secret.encode()
-        found.connect(f"tcp://{self._connection.host}:{port}")
+        found.ipv6 = is_ipv6(self._connection.host)
+        found.connect(endpoint(self._connection.host, port))
         return found
 
     # ---- requests ---------------------------------------------------------------------------

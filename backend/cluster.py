@@ -27,6 +27,7 @@ import msgspec
 from backend.durable import keep_names, write_durably
 from backend.exits import Exit, StartError
 from backend.orders import ORDERS, REPORTS, Beat, Described, Do, Ended, Order, Saved
+from backend.records import log_to_stderr
 from backend.workers import LocalWorker, Post, Worker
 from blender_addon.frames import Buffer
 
@@ -95,6 +96,7 @@ class Seat:
     """The actor: a worker process on its node, and the folder of its job."""
 
     def __init__(self, program: str, device: str) -> None:
+        log_to_stderr()  # which Ray keeps in a file of the node
         self._reported = threading.Event()
         self._worker = LocalWorker(program, device, self._reported.set)
         self._scratch = Path(tempfile.mkdtemp(prefix="geneman-"))

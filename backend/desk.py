@@ -65,7 +65,7 @@ class Later:
     then: Callable[[Any], Answer]
     """Turns its outcome into the answer."""
     job: str = ""
-    """The job whose files it writes."""
+    """The job whose files it writes or deletes."""
 
 
 @dataclass
@@ -81,7 +81,8 @@ class Desk:
     shutdown: bool = False
     answered: int = 0
     _allowances: dict[str, Allowance] = field(default_factory=dict)
-    _arriving: set[str] = field(default_factory=set)
+    _touched: set[str] = field(default_factory=set)
+    """The jobs whose files are being written or deleted."""
 
     def ask(self, message: Message[Request], owner: str) -> Answer | Later:
         """Do what a request wants.
@@ -220,7 +221,7 @@ class Desk:
         anew: bool,
     ) -> Later:
         """Read and keep what came, which takes time, and then do what is to be done."""
-        self._arriving.add(job)
+        self._touched.add(job)
 
         def work() -> Spec:
             spec, files = unpack()
@@ -231,9 +232,9 @@ class Desk:
 
         return Later(work, then, job)
 
-    def arrived(self, job: str) -> None:
-        """Note that a job's files are written, or never will be."""
-        self._arriving.discard(job)
+    def settled(self, job: str) -> None:
+        """Note that nobody writes or deletes a job's files any more."""
+        self._touched.discard(job)
 
     def _fetch(self, wanted: Fetch, owner: str) -> Later:
         entry = self._mine(wanted.job, owner)
@@ -262,15 +263,16 @@ class Desk:
     def _remove(self, job: str, owner: str) -> Later:
         entry = self._mine(job, owner)
         self._must_have_ended(entry)
-        self.forget(entry, "request")
-        return Later(lambda: self.store.delete(job), lambda _: (Done(), []))
+        return self.forget(entry, "request")
 
-    def forget(self, entry: Entry, reason: str) -> None:
-        """Take an ended job off table and board; its folder is the caller's to delete."""
+    def forget(self, entry: Entry, reason: str) -> Later:
+        """Take an ended job off table and board, and give what deletes its files."""
         self._legally(lambda: self.table.remove(entry.id))
+        self._touched.add(entry.id)
         log.info("job removed", extra={"facts": {"job": entry.id, "reason": reason}})
         self.board.clear(entry.id)
         self.board.post(entry.owner, JobRemoved(entry.id, reason), parent=entry.request)
+        return Later(lambda: self.store.delete(entry.id), lambda _: (Done(), []), entry.id)
 
     def _cancel(self, entry: Entry) -> Answer:
         if entry.state is JobState.RUNNING:
@@ -340,9 +342,12 @@ class Desk:
                     value=value,
                     remedy="remove old jobs, or wait for the open ones",
                 )
-        if job in self._arriving:
+        if job in self._touched:
             raise RefusedError(
-                Kind.STATE, "a job is sent once at a time", value="it again", remedy="wait"
+                Kind.STATE,
+                "a job is sent when nothing is done with its files",
+                value="one whose files are being written or deleted",
+                remedy="send it again in a moment",
             )
 
     def _must_have_ended(self, entry: Entry) -> None:

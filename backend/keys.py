@@ -11,6 +11,7 @@ All lie in one folder, readable by their owner only:
 A public key is 40 characters of Z85.
 """
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -22,7 +23,10 @@ import zmq
 from backend.durable import keep_names, write_durably
 from backend.exits import Exit, StartError
 
+log = logging.getLogger("backend")
+
 OTHERS = 0o077
+OTHERS_MAY_WRITE = 0o022
 Z85_LENGTH = 40
 Z85 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}\Z")]
 
@@ -38,7 +42,7 @@ class KeyPair(msgspec.Struct, frozen=True):
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """`connection.json`: all that a local client needs; who can read it is authorised."""
+    """All that a client needs; as `connection.json`: who can read it is authorised."""
 
     host: str
     requests: int
@@ -47,8 +51,9 @@ class Connection(msgspec.Struct, frozen=True):
     events: int
     server_key: Z85
     client: KeyPair
-    pid: int
-    session: str
+    pid: int = 0
+    """Of the server, on its own machine; 0 is unknown."""
+    session: str = ""
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -94,10 +99,21 @@ class AuthorisedKeys:
     """The list of public keys that may connect; read again whenever the file changes."""
 
     def __init__(self, path: Path, own: str) -> None:
-        """Authorise `own` and what the file lists; the file need not exist."""
+        """Authorise `own` and what the file lists; the file need not exist.
+
+        Raises:
+            StartError: Others can write the file.
+        """
         self._path, self._own = path, own
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._listed: frozenset[str] = frozenset()
+        if path.exists() and _may_others_write(path.stat().st_mode):
+            raise StartError(
+                Exit.KEYS_UNSAFE,
+                f"The list of authorised keys must be writable by its owner only, but '{path}' has "
+                f"mode {stat.S_IMODE(path.stat().st_mode):o}: run chmod 600 '{path}', and look "
+                "whose keys are in it.",
+            )
 
     def allows(self, key: str) -> bool:
         """Say whether somebody with this public key may connect."""
@@ -110,15 +126,24 @@ class AuthorisedKeys:
     def _current(self) -> frozenset[str]:
         try:
             found = self._path.stat()
-        except FileNotFoundError:
-            self._stamp, self._listed = None, frozenset()
-            return self._listed
-        stamp = (found.st_mtime_ns, found.st_size)
-        if stamp != self._stamp:
-            words = (line.split() for line in self._path.read_text().splitlines())
-            self._listed = frozenset(w[0] for w in words if w and len(w[0]) == Z85_LENGTH)
-            self._stamp = stamp
+            stamp = (found.st_mtime_ns, found.st_size, found.st_mode)
+            if stamp != self._stamp:
+                self._listed, self._stamp = self._read(found.st_mode), stamp
+        except OSError:  # there is none, or nobody may read it
+            self._listed, self._stamp = frozenset(), None
         return self._listed
+
+    def _read(self, mode: int) -> frozenset[str]:
+        if _may_others_write(mode):
+            log.warning("authorised keys ignored: others can write their file")
+            return frozenset()
+        lines = self._path.read_text(errors="replace").splitlines()
+        words = (line.split() for line in lines)
+        return frozenset(w[0] for w in words if w and len(w[0]) == Z85_LENGTH)
+
+
+def _may_others_write(mode: int) -> bool:
+    return os.name != "nt" and bool(mode & OTHERS_MAY_WRITE)
 
 
 def authorise(path: Path, key: str, name: str) -> None:

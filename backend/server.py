@@ -22,8 +22,8 @@ from zmq.auth.thread import ThreadAuthenticator
 from backend.desk import Answer, Desk, Later
 from backend.exits import StartError
 from backend.feeds import Feeds
-from backend.jobs import Entry
 from backend.keys import AuthorisedKeys, KeyPair
+from backend.limits import UnderWay
 from backend.refusals import RefusedError
 from backend.sockets import ROUND, Address, Listed, Waker, bound
 from backend.streaming import Posted
@@ -41,10 +41,6 @@ log = logging.getLogger("backend")
 
 Body = TypeVar("Body")
 
-UNDER_WAY = 64
-"""Requests that wait for the disk, of all clients together."""
-UNDER_WAY_BYTES = 2**30
-"""Of what came with them: a first one may be larger."""
 TICK_MILLISECONDS = 100
 FAREWELL_SECONDS = 0.2
 HOUSEKEEPING_SECONDS = 60.0
@@ -88,7 +84,7 @@ class Server:
             raise
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._files = ThreadPoolExecutor(2, "files")
-        self._under_way = self._under_way_bytes = 0
+        self._under_way = UnderWay(desk.limits)
         self._feeds = Feeds(
             desk.board, self.session, desk.limits, self._send_event, self.in_background
         )
@@ -104,7 +100,7 @@ class Server:
         self,
         asked_to_stop: threading.Event,
         parent_is_there: Callable[[], bool],
-        outdated: Callable[[], list[Entry]],
+        outdated: Callable[[], list[Later]],
     ) -> None:
         """Serve until somebody asks to stop, then let the worker finish its checkpoint."""
         poller = zmq.Poller()
@@ -120,8 +116,8 @@ class Server:
             if time.monotonic() > next_housekeeping:
                 next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
                 self._feeds.forget_quiet()
-                for entry in outdated():
-                    self._files.submit(self.desk.store.delete, entry.id)
+                for deletion in outdated():
+                    self._delete(deletion)
             if asked_to_stop.is_set() or self.desk.shutdown or not parent_is_there():
                 log.info("stopping")
                 self.desk.board.post(None, Stopping())
@@ -163,6 +159,7 @@ class Server:
             self._control,
             identity,
             frames,
+            owner,
             CONTROLS,
             lambda message: self.desk.command(message.body, owner),
         )
@@ -176,24 +173,17 @@ class Server:
                     value="one after that",
                     remedy="send it again when the server has been started anew",
                 )
-            busy = self._under_way >= UNDER_WAY or self._under_way_bytes >= UNDER_WAY_BYTES
-            if busy:
-                raise RefusedError(
-                    Kind.LIMIT,
-                    f"the server takes {UNDER_WAY} requests or {UNDER_WAY_BYTES // 2**20} MiB at a "
-                    "time that need its disk",
-                    value="one more",
-                    remedy="send it again in a moment",
-                )
+            self._under_way.must_have_room(owner)
             return self.desk.ask(message, owner)
 
-        self._answer(self._requests, identity, frames, REQUESTS, ask)
+        self._answer(self._requests, identity, frames, owner, REQUESTS, ask)
 
     def _answer(
         self,
         where: zmq.Socket[bytes],
         identity: bytes,
         frames: list[Buffer],
+        owner: str,
         decoder: msgspec.msgpack.Decoder[Envelope[Body]],
         ask: Callable[[Message[Body]], Answer | Later],
     ) -> None:
@@ -215,7 +205,7 @@ class Server:
                 reply((Refused(DISK_FULL if full else OUR_FAULT), []))
             else:
                 if isinstance(outcome, Later):
-                    self._later(outcome, guarded, sum(map(_nbytes, frames)))
+                    self._later(outcome, guarded, owner, sum(map(_nbytes, frames)))
                 else:
                     reply(outcome)
 
@@ -228,16 +218,18 @@ class Server:
         guarded(first)
 
     def _later(
-        self, later: Later, guarded: Callable[[Callable[[], Answer | Later]], None], nbytes: int
+        self,
+        later: Later,
+        guarded: Callable[[Callable[[], Answer | Later]], None],
+        owner: str,
+        nbytes: int,
     ) -> None:
-        self._under_way += 1
-        self._under_way_bytes += nbytes
+        self._under_way.add(owner, nbytes)
 
         def finished(work: Future[Any]) -> None:
             def settle() -> None:
-                self._under_way -= 1
-                self._under_way_bytes -= nbytes
-                self.desk.arrived(later.job)
+                self._under_way.add(owner, -nbytes, requests=-1)
+                self.desk.settled(later.job)
                 guarded(lambda: later.then(work.result()))
 
             self._calls.put(settle)
@@ -260,6 +252,10 @@ class Server:
             self._waker.wake()
 
         self._files.submit(work).add_done_callback(finished)
+
+    def _delete(self, deletion: Later) -> None:
+        """Delete what a policy no longer keeps; nobody waits for that."""
+        self.in_background(deletion.work, lambda _: self.desk.settled(deletion.job))
 
     # ---- sending ----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import zmq
 
 from backend.exits import Exit, StartError
 from backend.keys import AuthorisedKeys, KeyPair
+from backend.reaching import endpoint, is_ipv6
 
 log = logging.getLogger("backend")
 
@@ -98,6 +99,7 @@ def bound(
     """
     found = context.socket(zmq.ROUTER)
     found.linger = 0
+    found.ipv6 = is_ipv6(address.host)
     found.router_mandatory = True
     found.curve_server = True
     found.curve_secretkey = keys.secret.encode()
@@ -106,13 +108,12 @@ def bound(
     found.rcvhwm = RECEIVE_AHEAD if index == 0 else ROUND
     found.sndhwm = REPLIES_AHEAD if index == 0 else 1000
     found.heartbeat_ivl, found.heartbeat_timeout = 5000, 20000
-    where = f"tcp://{address.host}"
     try:
         if address.port:
             port = address.port + index
-            found.bind(f"{where}:{port}")
+            found.bind(endpoint(address.host, port))
         else:
-            port = found.bind_to_random_port(where)
+            port = found.bind_to_random_port(endpoint(address.host))
     except zmq.ZMQError as error:
         found.close()
         raise StartError(

@@ -38,6 +38,8 @@ log = logging.getLogger("backend")
 
 MAX_START_FAILURES = 5
 MAX_PAUSE_SECONDS = 30.0
+STOOD_STILL_SECONDS = 1.0
+"""From one tick to the next: so long only if this process was stopped, or waited for a disk."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,15 @@ class Supervisor:
     stopping: bool = False
     _positions: dict[str, int] = field(default_factory=dict)
     """Of the waiting jobs, as they were last put up."""
+    _ticked: float = field(default_factory=time.monotonic)
+    """When this process last looked around."""
 
     # ---- once a tick ----------------------------------------------------------------------
 
     def tick(self) -> None:
         """Deal with reports, look after the workers, and start what waits."""
         now = time.monotonic()
+        self._forgive(now)
         for post in self.posts:
             worker = post.worker
             if worker is None:
@@ -263,9 +268,18 @@ class Supervisor:
         facts = {"job": entry.id, "state": state.value, "stage": entry.stage}
         if failure is not None:
             facts["kind"] = failure.problem.kind.value
+            facts |= {"traceback": told} if (told := failure.problem.traceback) else {}
         log.info("job moved", extra={"facts": facts})
         if state is not JobState.QUEUED:
             self.on_end(entry.id)
+
+    def _forgive(self, now: float) -> None:
+        """Count no time against the workers in which this process itself stood still."""
+        still, self._ticked = now - self._ticked, now
+        if still > STOOD_STILL_SECONDS:
+            for worker in self.workers:
+                worker.heard += still
+                worker.moved += still
 
     # ---- the process ----------------------------------------------------------------------
 

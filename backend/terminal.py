@@ -5,14 +5,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
-from backend.__main__ import default_store
+from backend.asking import add_wish, wish
 from backend.client import Client, RequestRefusedError, ServerGoneError
 from backend.exits import Exit, StartError
-from backend.keys import key_pair, read_connection
-from blender_addon.frames import new_token
+from backend.keys import key_pair
+from backend.reaching import add_options, named_connection, own_key_file
+from blender_addon.frames import Packer
 from blender_addon.protocol import (
     ENDED,
     Cancel,
@@ -26,6 +28,7 @@ from blender_addon.protocol import (
     Jobs,
     JobState,
     ListJobs,
+    MapName,
     Metrics,
     Move,
     Remove,
@@ -34,6 +37,7 @@ from blender_addon.protocol import (
     Step,
 )
 
+MAPS: tuple[MapName, ...] = get_args(MapName)
 QUIET_SECONDS = 3600.0
 """How long `wait` bears that nothing is heard."""
 
@@ -41,13 +45,10 @@ QUIET_SECONDS = 3600.0
 def options() -> argparse.ArgumentParser:
     """Give the command line."""
     parser = argparse.ArgumentParser(prog="geneman jobs", description=__doc__)
-    parser.add_argument("--connection-file", type=Path, help="what `geneman serve` wrote")
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print json")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    submit = commands.add_parser("submit", help="reconstruct a photo")
-    submit.add_argument("photo", type=Path)
-    submit.add_argument("--preset", default="draft")
-    submit.add_argument("--wait", action="store_true", help="until it has ended")
+    _add_submit(commands.add_parser("submit", help="reconstruct a photo"))
     commands.add_parser("list", help="all jobs")
     for name, text in (
         ("show", "one job"),
@@ -73,15 +74,25 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_submit(submit: argparse.ArgumentParser) -> None:
+    add = submit.add_argument
+    add("photo", type=Path)
+    add_wish(submit)
+    add("--prompt", default="", help="what the photo shows, in words")
+    add("--until", metavar="STAGE", help="the last stage to run")
+    for name in MAPS:
+        add(f"--{name}", type=Path, help="a file: png, npz or safetensors")
+    add("--wait", action="store_true", help="until it has ended")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one command, and give the process's exit code."""
     wanted = options().parse_args(arguments)
     try:
         if wanted.command == "key":
-            _say(key_pair(default_store() / "client.key").public)
+            _say(key_pair(own_key_file()).public)
             return Exit.STOPPED
-        file = wanted.connection_file or default_store() / "connection.json"
-        with Client(read_connection(file)) as client:
+        with Client(named_connection(wanted)) as client:
             return _do(client, wanted)
     except (StartError, ServerGoneError, RequestRefusedError, OSError) as error:
         sys.stderr.write(f"Error: {error}\n")
@@ -91,9 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _do(client: Client, wanted: argparse.Namespace) -> int:
     match wanted.command:
         case "submit":
-            photo = wanted.photo
-            wish = {"job": new_token(), "label": photo.name, "preset": wanted.preset}
-            return _show(client, client.submit(photo.read_bytes(), **wish).job, wanted)
+            return _show(client, _submitted(client, wanted), wanted)
         case "list":
             _print(client.ask(ListJobs(), Jobs).jobs, as_json=wanted.json)
         case "metrics":
@@ -109,6 +118,14 @@ def _do(client: Client, wanted: argparse.Namespace) -> int:
         case _:
             return _do_with_job(client, wanted)
     return Exit.STOPPED
+
+
+def _submitted(client: Client, wanted: argparse.Namespace) -> Job:
+    packer = Packer()
+    given = {name: getattr(wanted, name) for name in MAPS}
+    maps = {name: packer.add_file(path.read_bytes()) for name, path in given.items() if path}
+    fields = wish(wanted, wanted.photo) | {"prompt": wanted.prompt, "until": wanted.until}
+    return client.submit(wanted.photo.read_bytes(), packer, maps=maps, **fields).job
 
 
 def _do_with_job(client: Client, wanted: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ What a worker is (a process here, an actor on a Ray cluster) is known to the few
 `Worker` leaves open; whoever supervises knows none of that.
 """
 
+import logging
 import queue
 import subprocess
 import sys
@@ -25,8 +26,12 @@ from backend.orders import Order
 from blender_addon.frames import Buffer
 from blender_addon.protocol import Problem
 
+log = logging.getLogger("backend")
+
 WAITING_REPORTS = 16
 """How many reports the server takes off the wire before it has dealt with them."""
+LINE_BYTES = 2000
+"""Of what libraries in a worker print, in one record of the log."""
 
 
 class Worker(ABC):
@@ -79,9 +84,10 @@ class LocalWorker(Worker):
             [sys.executable, "-m", "backend.worker", program, device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the server's to deal with
         )
-        for target in (self._read, self._write):
+        for target in (self._read, self._write, self._log):
             threading.Thread(target=target, args=(woken,), daemon=True).start()
 
     def order(self, order: Order) -> None:
@@ -128,6 +134,14 @@ class LocalWorker(Worker):
             pipe.close()
         except OSError:
             return  # it is gone, as the other thread will say
+
+    def _log(self, _: Callable[[], None]) -> None:
+        """Put what libraries print into the log, a record a line."""
+        pipe: Any = self.process.stderr
+        while line := pipe.readline(LINE_BYTES):
+            facts = {"pid": self.process.pid, "line": line.decode(errors="replace").rstrip()}
+            log.info("worker said", extra={"facts": facts})
+        pipe.close()
 
 
 @dataclass

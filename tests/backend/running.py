@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
-from backend.client import Client
+from backend.client import Client, RequestRefusedError
 from backend.exits import StartError
 from backend.keys import Connection, read_connection
-from blender_addon.protocol import ENDED, Event, Job, JobChanged, Ready
+from blender_addon.protocol import ENDED, Event, Job, JobChanged, JobIs, Kind, Ready
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"somebody"
 """Enough of a photo for the tiny chain, which only hashes it."""
@@ -132,6 +133,14 @@ def ended(client: Client, name: str, seconds: float = PATIENCE) -> Job:
     event = client.wait(last, seconds)
     assert isinstance(event, JobChanged)
     return event.job
+
+
+def refused(client: Client, body: Any, *frames: Any) -> Kind:
+    """Ask for something that is refused, with a sentence, and give the kind of refusal."""
+    with pytest.raises(RequestRefusedError) as caught:
+        client.ask(body, JobIs, *frames)
+    assert str(caught.value).endswith(".")
+    return caught.value.problem.kind
 
 
 def three_ports() -> int:

@@ -78,6 +78,23 @@ def test_authorised_keys_are_read_again_when_they_change(tmp_path: Path) -> None
     assert not keys.others()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX")
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_list_that_others_can_write_lets_nobody_in(tmp_path: Path, mode: int) -> None:
+    path, own, other = tmp_path / "authorized_keys", public(), public()
+    keys = AuthorisedKeys(path, own)
+    authorise(path, other, "a laptop")
+    assert keys.allows(other)
+    path.chmod(mode)
+    assert not keys.allows(other)
+    assert keys.allows(own)
+    with pytest.raises(StartError, match="writable by its owner only") as caught:
+        AuthorisedKeys(path, own)
+    assert caught.value.code is Exit.KEYS_UNSAFE
+    path.chmod(0o644)  # who may read it learns nothing that is secret
+    assert keys.allows(other)
+
+
 @pytest.mark.parametrize("key", ["", "short", "x" * 41, "\\" * 40])
 def test_what_is_no_key_is_not_authorised(tmp_path: Path, key: str) -> None:
     with pytest.raises(StartError, match="40 characters of Z85"):

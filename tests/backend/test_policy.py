@@ -52,7 +52,7 @@ def test_a_policy_takes_what_it_names_and_says_so(
     desk: Desk, days: float | None, room: float | None, gone: list[str], reason: str
 ) -> None:
     due = _policy(desk, argparse.Namespace(keep_days=days, keep_gb=room))
-    assert [entry.id for entry in due()] == gone
+    assert [deletion.job for deletion in due()] == gone
     assert {entry.id for entry in desk.table.all()} == set(AGES) - set(gone)
     told = [posted.body for posted in desk.board._living.values()]
     assert [body.job for body in told if isinstance(body, JobRemoved)] == gone
