@@ -62,7 +62,7 @@ def _set_up(parts: Parts, say: Say) -> BackendRow | None:
         sentence = say("Setting up the backend: {} ({})").format(say(found.line), since)
         return BackendRow(sentence, busy=True, fraction=found.fraction)
     if found.trouble is not None and parts.environment is None:
-        return _troubled(found.trouble)
+        return _troubled(found.trouble, say)
     return None
 
 
@@ -79,11 +79,12 @@ def _local(parts: Parts, say: Say) -> BackendRow | None:
             row = BackendRow(say(starts), busy=True)
         case Phase.WAITING if status.trouble is not None:
             trouble = status.trouble
-            row = BackendRow(trouble.sentence, Remedy.OPEN_LOG, busy=True, detail=trouble.detail)
+            told = trouble.told(say)
+            row = BackendRow(told, Remedy.OPEN_LOG, busy=True, detail=trouble.detail)
         case Phase.STOPPING:
             row = BackendRow(say("The backend writes its checkpoint and stops"), busy=True)
         case Phase.FAILED if status.trouble is not None:
-            row = _troubled(status.trouble)
+            row = _troubled(status.trouble, say)
         case Phase.STOPPED if not connected:
             row = BackendRow(say("The backend is stopped"), Remedy.START)
         case _:
@@ -105,7 +106,7 @@ def _linked(parts: Parts, say: Say) -> BackendRow:
         case Link.LOST if _comes_up(parts) and link.trouble is not None:
             return BackendRow(say("Connecting to the backend again"), busy=True)
         case _:
-            return _troubled(link.trouble or Trouble(say("Not connected"), Remedy.CONNECT))
+            return _troubled(link.trouble or Trouble("Not connected", Remedy.CONNECT), say)
 
 
 def _comes_up(parts: Parts) -> bool:
@@ -119,7 +120,8 @@ def _connected(parts: Parts, say: Say) -> BackendRow:
     welcome, warming = parts.welcome, parts.warming
     if parts.not_ready is not None:
         trouble = parts.not_ready
-        return BackendRow(trouble.sentence, trouble.remedy, ready=True, detail=trouble.detail)
+        told = trouble.told(say)
+        return BackendRow(told, trouble.remedy, ready=True, detail=trouble.detail)
     if welcome is not None and welcome.ready:
         where = ", ".join(dict.fromkeys(device.title for device in welcome.devices))
         if parts.remote:
@@ -132,5 +134,5 @@ def _connected(parts: Parts, say: Say) -> BackendRow:
     return BackendRow(say("The backend's worker starts"), ready=True, busy=True)
 
 
-def _troubled(trouble: Trouble) -> BackendRow:
-    return BackendRow(trouble.sentence, trouble.remedy, detail=trouble.detail)
+def _troubled(trouble: Trouble, say: Say) -> BackendRow:
+    return BackendRow(trouble.told(say), trouble.remedy, detail=trouble.detail)

@@ -289,8 +289,9 @@ def remove(folder: Path) -> None:
     except OSError as error:
         raise TroubleError(
             Trouble(
-                f"Files of the backend must not be in use while it is removed, but "
-                f"'{error.filename}' is ({error.strerror}): stop the backend and try again.",
+                "Files of the backend must not be in use while it is removed, but '{path}' is "
+                "({cause}): stop the backend and try again.",
                 Remedy.FREE_DISK,
+                values={"path": error.filename, "cause": error.strerror},
             )
         ) from error

@@ -168,7 +168,8 @@ class Client:
             try:
                 shown = result_of(job, stage, mesh, albedo)
             except (ProtocolError, OSError) as error:
-                outcome(Trouble(f"A result must be readable, but it is not ({error})."))
+                text = "A result must be readable, but it is not ({cause})."
+                outcome(Trouble(text, values={"cause": error}))
                 return
             if isinstance(shown, SurfaceShown):
                 self._inbox.put(shown)
@@ -223,8 +224,8 @@ class Client:
                 then(None, error.trouble)
                 return
             except Exception as error:
-                what = f"An order must be one that can be sent, but it is not ({error})."
-                then(None, Trouble(what, Remedy.OPEN_LOG))
+                text = "An order must be one that can be sent, but it is not ({cause})."
+                then(None, Trouble(text, Remedy.OPEN_LOG, values={"cause": error}))
                 return
             self._courier.order(ticket, body, frames, then, control=control)
 

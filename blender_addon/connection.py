@@ -21,6 +21,8 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 PRIVATE = 0o600
 SOCKETS = 3
 """A server takes so many ports in a row."""
+THIS_MACHINE = "this machine"
+"""The place of a backend that runs here."""
 
 
 class KeyPair(msgspec.Struct, frozen=True):
@@ -83,7 +85,7 @@ class ConnectionFile:
     @property
     def place(self) -> str:
         """Name it for people."""
-        return self.host or "this machine"
+        return self.host or THIS_MACHINE
 
     def connection(self) -> Connection:
         """Read the file.
@@ -95,15 +97,18 @@ class ConnectionFile:
             found = msgspec.json.decode(self.path.read_bytes(), type=Connection)
         except FileNotFoundError as error:
             raise _unusable(
-                f"A running backend must have written its connection file, but there is no "
-                f"'{self.path}': start the backend.",
+                "A running backend must have written its connection file, but there is no "
+                "'{path}': start the backend.",
                 Remedy.START,
+                path=self.path,
             ) from error
         except (OSError, msgspec.DecodeError) as error:
             raise _unusable(
-                f"A connection file must be readable and whole, but '{self.path}' is not "
-                f"({error}): start the backend anew, or fetch the file again.",
+                "A connection file must be readable and whole, but '{path}' is not ({cause}): "
+                "start the backend anew, or fetch the file again.",
                 Remedy.RESTART,
+                path=self.path,
+                cause=error,
             ) from error
         return msgspec.structs.replace(found, host=self.host or _reachable(found.host))
 
@@ -144,17 +149,19 @@ class RemoteServer:
         first = int(port) if port.isascii() and port.isdigit() else 0
         if not host or not 0 < first <= 2**16 - SOCKETS:
             raise _unusable(
-                "A backend's address must be a host and its first port, but got "
-                f"'{self.address[:80]}': as in render7:5600.",
+                "A backend's address must be a host and its first port, but got '{address}': as in "
+                "render7:5600.",
                 Remedy.CONNECT,
+                address=self.address[:80],
             )
         try:
             key = msgspec.convert(self.server_key.strip(), Z85)
         except msgspec.ValidationError as error:
             raise _unusable(
-                f"A server's key must be 40 characters of Z85, but got '{self.server_key[:60]}': "
-                "copy 'server_key' from connection.json over there.",
+                "A server's key must be 40 characters of Z85, but got '{key}': copy 'server_key' "
+                "from connection.json over there.",
                 Remedy.CONNECT,
+                key=self.server_key[:60],
             ) from error
         own = own_keys(self.keys)
         return Connection(host, first, first + 1, first + 2, server_key=key, client=own)
@@ -183,12 +190,14 @@ def own_keys(path: Path) -> KeyPair:
         os.replace(partial, path)
     except (OSError, msgspec.DecodeError) as error:
         raise _unusable(
-            f"This machine's keys must lie in a file of ours, but '{path}' cannot be used "
-            f"({error}): mend or delete it, and have the new key authorised over there.",
+            "This machine's keys must lie in a file of ours, but '{path}' cannot be used "
+            "({cause}): mend or delete it, and have the new key authorised over there.",
             Remedy.CONNECT,
+            path=path,
+            cause=error,
         ) from error
     return pair
 
 
-def _unusable(sentence: str, remedy: Remedy) -> TroubleError:
-    return TroubleError(Trouble(sentence, remedy))
+def _unusable(text: str, remedy: Remedy, **values: object) -> TroubleError:
+    return TroubleError(Trouble(text, remedy, values=values))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from .connection import Connection, Source
+from .connection import THIS_MACHINE, Connection, Source
 from .frames import MAJOR, Buffer, Envelope, VersionError, decode, encode, new_token
 from .listening import Listening
 from .pending import Answered, Order, Pending
@@ -38,6 +38,14 @@ FEED_SECONDS = 15.0
 """Between two signs of life on the events' socket; the server forgets a listener after 60."""
 NOBODY_SECONDS = 2.0
 """So long nobody may listen before that is said: a server that starts is not yet there."""
+_NEWER_BACKEND = (
+    "Add-on and backend must speak the same protocol, but the backend on {place} speaks {theirs} "
+    "and the add-on {ours}: update the add-on."
+)
+_OLDER_BACKEND = (
+    "Add-on and backend must speak the same protocol, but the backend on {place} speaks {theirs} "
+    "and the add-on {ours}: update the backend."
+)
 
 
 @dataclass(frozen=True)
@@ -121,10 +129,11 @@ class Courier:
                 self._round(time.monotonic())
             except Exception as error:
                 fault = Trouble(
-                    f"The connection must not fail in ways we do not know, but it did "
-                    f"({type(error).__name__}): report it; it is tried again.",
+                    "The connection must not fail in ways we do not know, but it did ({kind}): "
+                    "report it; it is tried again.",
                     Remedy.REPORT,
                     traceback.format_exc(),
+                    values={"kind": type(error).__name__},
                 )
                 self._lose(Link.LOST, fault, self.patience.slowest_retry)
         self._pending.give_up(
@@ -178,9 +187,10 @@ class Courier:
             self._wire = Wire(found)
         except zmq.ZMQError as error:
             trouble = Trouble(
-                f"A backend's address must be one that can be reached, but '{found.host}' is not "
-                f"({error.strerror}): look at it in the preferences.",
+                "A backend's address must be one that can be reached, but '{host}' is not "
+                "({cause}): look at it in the preferences.",
                 Remedy.CONNECT,
+                values={"host": found.host, "cause": error.strerror},
             )
             self._lose(Link.REFUSED, trouble, self.patience.slowest_retry)
             return
@@ -200,17 +210,19 @@ class Courier:
         if condition is Condition.KEY_REFUSED:
             key = wire.connection.client.public
             trouble = Trouble(
-                f"This machine's key must be authorised by the backend on {place}, but it was "
-                f"refused: run `geneman serve --authorize '{key}'` there.",
+                "This machine's key must be authorised by the backend on {place}, but it was "
+                "refused: run `geneman serve --authorize '{key}'` there.",
                 Remedy.CONNECT,
                 key,
+                values={"place": place, "key": key},
             )
             self._lose(Link.REFUSED, trouble, slow)
         elif condition is Condition.STRANGE:
             trouble = Trouble(
-                f"The backend on {place} must have the key that we know, but whoever answers has "
+                "The backend on {place} must have the key that we know, but whoever answers has "
                 "another: copy its server key or connection file anew.",
                 Remedy.CONNECT,
+                values={"place": place},
             )
             self._lose(Link.REFUSED, trouble, slow)
         elif condition is Condition.BROKEN:
@@ -276,9 +288,9 @@ class Courier:
     def _expire(self, now: float) -> None:
         limit = self.patience.answer if self._connected else self.patience.offline
         trouble = self.link.trouble or Trouble(
-            f"The backend must answer an order within {limit:.0f} seconds, but it did not: try "
-            "again.",
+            "The backend must answer an order within {seconds} seconds, but it did not: try again.",
             Remedy.RETRY,
+            values={"seconds": round(limit)},
         )
         self._pending.give_up(lambda order: now - order.since > limit, trouble)
 
@@ -326,14 +338,14 @@ class Courier:
         if len(head) < 3 or head[2] == MAJOR:  # noqa: PLR2004 ("GM" and the major version)
             return
         newer = head[2] > MAJOR
-        sentence = (
-            f"Add-on and backend must speak the same protocol, but the backend on "
-            f"{self.source.place} speaks {head[2]} and the add-on {MAJOR}: update the "
-            f"{'add-on' if newer else 'backend'}."
-        )
-        remedy = Remedy.UPDATE_ADDON if newer else Remedy.SET_UP
-        self._lose(Link.REFUSED, Trouble(sentence, remedy), self.patience.slowest_retry)
-        raise VersionError(sentence)
+        values = {"place": self.source.place, "theirs": head[2], "ours": MAJOR}
+        if newer:
+            text, remedy = _NEWER_BACKEND, Remedy.UPDATE_ADDON
+        else:
+            text, remedy = _OLDER_BACKEND, Remedy.SET_UP
+        trouble = Trouble(text, remedy, values=values)
+        self._lose(Link.REFUSED, trouble, self.patience.slowest_retry)
+        raise VersionError(trouble.sentence)
 
     def _welcome(self, wire: Wire, welcome: Welcome, now: float) -> None:
         self.listening.welcome = welcome
@@ -362,21 +374,24 @@ class Courier:
 
 def _nobody(place: str) -> Trouble:
     return Trouble(
-        f"The backend on {place} must be running, but nobody listens there: start it.",
-        Remedy.START if place == "this machine" else Remedy.CONNECT,
+        "The backend on {place} must be running, but nobody listens there: start it.",
+        Remedy.START if place == THIS_MACHINE else Remedy.CONNECT,
+        values={"place": place},
     )
 
 
 def _ended(place: str) -> Trouble:
     return Trouble(
-        f"The backend on {place} must stay reachable, but the connection ended: it is tried again.",
-        Remedy.START if place == "this machine" else Remedy.NONE,
+        "The backend on {place} must stay reachable, but the connection ended: it is tried again.",
+        Remedy.START if place == THIS_MACHINE else Remedy.NONE,
+        values={"place": place},
     )
 
 
 def _silent(place: str, seconds: float) -> Trouble:
     return Trouble(
-        f"The backend on {place} must answer within {seconds:.0f} seconds, but it does not: start "
-        "it anew if that goes on.",
-        Remedy.RESTART if place == "this machine" else Remedy.CONNECT,
+        "The backend on {place} must answer within {seconds} seconds, but it does not: start it "
+        "anew if that goes on.",
+        Remedy.RESTART if place == THIS_MACHINE else Remedy.CONNECT,
+        values={"place": place, "seconds": round(seconds)},
     )

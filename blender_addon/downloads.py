@@ -67,9 +67,10 @@ class Download:
         except OSError as error:
             self._fail(
                 Trouble(
-                    f"A download must fit on this machine's disk, but '{self.path.name}' could not "
-                    f"be written ({error.strerror}): free some space, or choose another folder.",
+                    "A download must fit on this machine's disk, but '{name}' could not be written "
+                    "({cause}): free some space, or choose another folder.",
                     Remedy.FREE_DISK,
+                    values={"name": self.path.name, "cause": error.strerror},
                 )
             )
 

@@ -9,6 +9,7 @@ import bpy
 from . import session
 from .operators import row_here
 from .operators_backend import REMEDIES
+from .translations import told
 
 _LETTER = 6.6
 """Width of an average letter in pixels, at a UI scale of 1."""
@@ -50,7 +51,7 @@ def remedy(layout: Any, name: str) -> None:
 def trouble(layout: Any, found: Any, *, dismiss: bool = False) -> None:
     """Draw what went wrong, with its button."""
     row = layout.row()
-    sentence(row, found.sentence, icon="ERROR", alert=True)
+    sentence(row, found.told(told), icon="ERROR", alert=True)
     if found.detail:
         copy = row.operator("geneman.copy_report", text="", icon="COPYDOWN", emboss=False)
         copy.text = f"{found.sentence}\n\n{found.detail}"

@@ -10,8 +10,8 @@ from .troubles import Remedy, Trouble
 class Ending:
     """What an exit code means."""
 
-    what: str
-    """Of the sentence "The backend ...": what happened, and what to do."""
+    text: str
+    """What happened, and what to do; `{code}` or `{signal}` goes where the braces are."""
     remedy: Remedy = Remedy.OPEN_LOG
     hopeless: bool = False
     """Whether starting it again cannot help."""
@@ -24,40 +24,56 @@ MISSING_MODULE = "ModuleNotFoundError: No module named"
 
 _CODES = {
     STOPPED: Ending(
-        "stopped, as somebody asked it to: start it again", Remedy.START, hopeless=True
+        "The backend stopped, as somebody asked it to: start it again.",
+        Remedy.START,
+        hopeless=True,
     ),
-    FAULT: Ending("ended by a fault of its own: its log tells more"),
-    OPTIONS: Ending("did not take its options: look at the preferences", Remedy.CONNECT, True),
+    FAULT: Ending("The backend ended by a fault of its own: its log tells more."),
+    OPTIONS: Ending(
+        "The backend did not take its options: look at the preferences.", Remedy.CONNECT, True
+    ),
     STORE_IN_USE: Ending(
-        "found its folder in use by another backend that does not answer: end that one, or restart "
-        "the machine",
+        "The backend found its folder in use by another backend that does not answer: end that "
+        "one, or restart the machine.",
         Remedy.RESTART,
     ),
-    PORT_TAKEN: Ending("could not listen, as its port is taken: leave the port out", hopeless=True),
+    PORT_TAKEN: Ending(
+        "The backend could not listen, as its port is taken: leave the port out.", hopeless=True
+    ),
     STORE_UNUSABLE: Ending(
-        "cannot read or write its folder: free some space or mend the folder",
+        "The backend cannot read or write its folder: free some space or mend the folder.",
         Remedy.FREE_DISK,
         hopeless=True,
     ),
-    KEYS_UNSAFE: Ending("found a key file that others can read, or a damaged one", hopeless=True),
+    KEYS_UNSAFE: Ending(
+        "The backend found a key file that others can read, or a damaged one.", hopeless=True
+    ),
 }
+_CRASHED = "The backend crashed: its log tells more; a new graphics driver may help."
+_ENDED = "The backend was ended by another program: start it again."
 _SIGNALS = {
-    4: "has code that this processor lacks: set it up again",
-    6: "ended itself after a fault: its log tells more",
-    9: "was killed, most likely as the machine ran out of memory: close other programs or choose "
-    "a smaller preset",
-    11: "crashed: its log tells more; a new graphics driver may help",
-    15: "was ended by another program: start it again",
+    4: "The backend has code that this processor lacks: set it up again.",
+    6: "The backend ended itself after a fault: its log tells more.",
+    9: "The backend was killed, most likely as the machine ran out of memory: close other programs "
+    "or choose a smaller preset.",
+    11: _CRASHED,
+    15: _ENDED,
 }
 _WINDOWS = {
-    0xC0000005: "crashed: its log tells more; a new graphics driver may help",
-    0xC0000017: "ran out of memory: close other programs or choose a smaller preset",
-    0xC0000135: "lacks a library: install Microsoft's Visual C++ Redistributable",
-    0xC0000139: "found an outdated library: install Microsoft's Visual C++ Redistributable",
-    0xC000013A: "was ended by another program: start it again",
-    0xC0000142: "could not load a library: restart the machine",
-    0xC0000409: "crashed: its log tells more; a new graphics driver may help",
+    0xC0000005: _CRASHED,
+    0xC0000017: "The backend ran out of memory: close other programs or choose a smaller preset.",
+    0xC0000135: "The backend lacks a library: install Microsoft's Visual C++ Redistributable.",
+    0xC0000139: "The backend found an outdated library: install Microsoft's Visual C++ "
+    "Redistributable.",
+    0xC000013A: _ENDED,
+    0xC0000142: "The backend could not load a library: restart the machine.",
+    0xC0000409: _CRASHED,
 }
+
+_FULL = "The backend found the disk full: free some space."
+_NOT_WHOLE = "The backend is not installed whole: set it up again."
+_OTHER_SIGNAL = "The backend was ended by signal {signal}: its log tells more."
+_OTHER_CODE = "The backend ended with code {code}: its log tells more."
 
 
 def ending(code: int, last_words: str) -> Trouble:
@@ -71,7 +87,7 @@ def ending(code: int, last_words: str) -> Trouble:
     said = [line for line in last_words.splitlines() if line.startswith("Error: ")]
     if said and code not in (STOPPED, FAULT):
         return Trouble(said[-1].removeprefix("Error: "), found.remedy, last_words)
-    return Trouble(f"The backend {found.what}.", found.remedy, last_words)
+    return Trouble(found.text, found.remedy, last_words, {"code": code, "signal": -code})
 
 
 def hopeless(code: int, last_words: str) -> bool:
@@ -81,12 +97,11 @@ def hopeless(code: int, last_words: str) -> bool:
 
 def _meaning(code: int, last_words: str) -> Ending:
     if code == FAULT and "No space left on device" in last_words:
-        return Ending("found the disk full: free some space", Remedy.FREE_DISK, hopeless=True)
+        return Ending(_FULL, Remedy.FREE_DISK, hopeless=True)
     if code == FAULT and (MISSING_MODULE in last_words or ": No module named" in last_words):
-        return Ending("is not installed whole: set it up again", Remedy.SET_UP, hopeless=True)
+        return Ending(_NOT_WHOLE, Remedy.SET_UP, hopeless=True)
     if code in _CODES:
         return _CODES[code]
     if code < 0:
-        return Ending(_SIGNALS.get(-code, f"was ended by signal {-code}: its log tells more"))
-    known = _WINDOWS.get(code, f"ended with code {code}: its log tells more")
-    return Ending(known)
+        return Ending(_SIGNALS.get(-code, _OTHER_SIGNAL))
+    return Ending(_WINDOWS.get(code, _OTHER_CODE))

@@ -127,21 +127,26 @@ def examine(python: Path, *, seconds: float = 60.0) -> Environment:
     except (OSError, subprocess.TimeoutExpired) as error:
         why = getattr(error, "strerror", None) or f"no answer for {seconds:.0f} seconds"
         raise _unfit(
-            f"The backend's Python must be startable, but '{python}' is not ({why}): set the "
-            "backend up again, or choose another environment."
+            "The backend's Python must be startable, but '{python}' is not ({cause}): set the "
+            "backend up again, or choose another environment.",
+            python=python,
+            cause=why,
         ) from error
     except msgspec.DecodeError as error:
         words = asked.stderr.decode(errors="replace").strip()
         last = words.splitlines()[-1] if words else f"it ended with code {asked.returncode}"
         raise _unfit(
-            f"The backend's environment must be whole, but '{python}' says '{last[:200]}': set the "
+            "The backend's environment must be whole, but '{python}' says '{words}': set the "
             "backend up again, or choose another environment.",
             words,
+            python=python,
+            words=last[:200],
         ) from error
     if not answer.version:
         raise _unfit(
-            f"The environment must have the backend installed, but '{python}' has no package "
-            "'geneman': set the backend up, or choose another environment."
+            "The environment must have the backend installed, but '{python}' has no package "
+            "'geneman': set the backend up, or choose another environment.",
+            python=python,
         )
     return Environment(python, answer.version, answer.protocol, answer.torch)
 
@@ -158,19 +163,27 @@ def check(environment: Environment, *, version: str = "") -> None:
     """
     spoken = environment.protocol[0]
     if spoken != MAJOR:
-        newer = spoken > MAJOR
+        values = {"version": environment.version, "theirs": spoken, "ours": MAJOR}
+        if spoken < MAJOR:
+            raise _unfit(
+                "Add-on and backend must speak the same protocol, but the backend {version} speaks "
+                "{theirs} and the add-on {ours}: set the backend up again.",
+                **values,
+            )
         raise TroubleError(
             Trouble(
-                f"Add-on and backend must speak the same protocol, but the backend "
-                f"{environment.version} speaks {spoken} and the add-on {MAJOR}: "
-                + ("update the add-on." if newer else "set the backend up again."),
-                Remedy.UPDATE_ADDON if newer else Remedy.SET_UP,
+                "Add-on and backend must speak the same protocol, but the backend {version} speaks "
+                "{theirs} and the add-on {ours}: update the add-on.",
+                Remedy.UPDATE_ADDON,
+                values=values,
             )
         )
     if version and environment.version != version:
         raise _unfit(
-            f"The backend must have the add-on's version {version}, but the one installed is "
-            f"{environment.version}: set the backend up again."
+            "The backend must have the add-on's version {wanted}, but the one installed is "
+            "{version}: set the backend up again.",
+            wanted=version,
+            version=environment.version,
         )
 
 
@@ -185,13 +198,13 @@ def interpreter(chosen: Path) -> Path:
             return candidate.absolute()
     raise TroubleError(
         Trouble(
-            f"An existing environment must be its folder or its interpreter, but '{chosen}' has no "
-            "Python in it: choose the folder that holds "
-            f"{'Scripts' if WINDOWS else 'bin'}.",
+            "An existing environment must be its folder or its interpreter, but '{chosen}' has no "
+            "Python in it: choose the folder that holds {folder}.",
             Remedy.CONNECT,
+            values={"chosen": chosen, "folder": "Scripts" if WINDOWS else "bin"},
         )
     )
 
 
-def _unfit(sentence: str, detail: str = "") -> TroubleError:
-    return TroubleError(Trouble(sentence, Remedy.SET_UP, detail))
+def _unfit(text: str, detail: str = "", /, **values: object) -> TroubleError:
+    return TroubleError(Trouble(text, Remedy.SET_UP, detail, values))

@@ -86,10 +86,11 @@ class SetUp:
             self._tell(state=SetUpState.FAILED, trouble=trouble)
         except Exception as error:
             trouble = Trouble(
-                f"Set Up Backend must not fail in ways we do not know, but it did "
-                f"({type(error).__name__}): report it.",
+                "Set Up Backend must not fail in ways we do not know, but it did ({kind}): report "
+                "it.",
                 Remedy.REPORT,
                 traceback.format_exc(),
+                values={"kind": type(error).__name__},
             )
             self._tell(state=SetUpState.FAILED, trouble=trouble)
 
@@ -117,9 +118,10 @@ class SetUp:
         if not zipfile.is_zipfile(plan.wheel):
             raise TroubleError(
                 Trouble(
-                    f"The add-on must hold the backend's wheel, but '{plan.wheel}' is none: "
-                    "install the add-on again.",
+                    "The add-on must hold the backend's wheel, but '{path}' is none: install the "
+                    "add-on again.",
                     Remedy.UPDATE_ADDON,
+                    values={"path": plan.wheel},
                 )
             )
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -128,9 +130,10 @@ class SetUp:
         if free < needed:
             raise TroubleError(
                 Trouble(
-                    f"The backend needs {needed / 1e9:.1f} GB of free disk, but "
-                    f"'{plan.folder}' has {free / 1e9:.1f} GB: free some space.",
+                    "The backend needs {needed:.1f} GB of free disk, but '{folder}' has "
+                    "{free:.1f} GB: free some space.",
                     Remedy.FREE_DISK,
+                    values={"needed": needed / 1e9, "folder": plan.folder, "free": free / 1e9},
                 )
             )
 

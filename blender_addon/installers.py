@@ -154,33 +154,36 @@ def failure(what: str, words: str, log: Path) -> Trouble:
     text = words.lower()
     cause = next((line for line in words.splitlines() if "error" in line.lower()), "")
     cause = (cause or (words.splitlines() or ["no word"])[-1]).strip()[:200].rstrip(".")
+    values = {"what": what, "cause": cause, "log": log.name}
     if any(word in text for word in _DISK):
         return Trouble(
-            f"{what} must fit on the disk, but it is full: free some space and try again.",
+            "{what} must fit on the disk, but it is full: free some space and try again.",
             Remedy.FREE_DISK,
             words,
+            values,
         )
     if any(word in text for word in _NO_MATCH):
         return Trouble(
-            f"{what} must be there for this system and Python, but is not ({cause}): see "
-            f"'{log.name}'.",
+            "{what} must be there for this system and Python, but is not ({cause}): see '{log}'.",
             Remedy.OPEN_LOG,
             words,
+            values,
         )
     if any(word in text for word in _NETWORK):
         return Trouble(
-            f"{what} must be reachable, but the connection failed ({cause}): look at network, "
-            "proxy and firewall, and try again; what was loaded is kept.",
+            "{what} must be reachable, but the connection failed ({cause}): look at network, proxy "
+            "and firewall, and try again; what was loaded is kept.",
             Remedy.SET_UP,
             words,
+            values,
         )
     if any(word in text for word in _BLOCKED):
         return Trouble(
-            f"{what} must be allowed to write here, but something forbids it ({cause}): look at "
-            "the folder's permissions and the virus scanner.",
+            "{what} must be allowed to write here, but something forbids it ({cause}): look at the "
+            "folder's permissions and the virus scanner.",
             Remedy.OPEN_LOG,
             words,
+            values,
         )
-    return Trouble(
-        f"{what} must go well, but did not ({cause}): see '{log.name}'.", Remedy.OPEN_LOG, words
-    )
+    text = "{what} must go well, but did not ({cause}): see '{log}'."
+    return Trouble(text, Remedy.OPEN_LOG, words, values)

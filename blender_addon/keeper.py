@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from . import processes
@@ -75,10 +76,11 @@ class Keeper:
             except Exception as error:
                 self._fail(
                     Trouble(
-                        "The launcher must not fail in ways we do not know, but it did "
-                        f"({type(error).__name__}): report it.",
+                        "The launcher must not fail in ways we do not know, but it did ({kind}): "
+                        "report it.",
                         Remedy.REPORT,
                         traceback.format_exc(),
+                        values={"kind": type(error).__name__},
                     )
                 )
 
@@ -119,9 +121,10 @@ class Keeper:
         except OSError as error:
             raise TroubleError(
                 Trouble(
-                    f"The backend must have a folder of its own, but '{launch.folder}' cannot be "
-                    f"made ({error.strerror}): mend it, or free some space.",
+                    "The backend must have a folder of its own, but '{folder}' cannot be made "
+                    "({cause}): mend it, or free some space.",
                     Remedy.FREE_DISK,
+                    values={"folder": launch.folder, "cause": error.strerror},
                 )
             ) from error
         if self._find():
@@ -129,9 +132,14 @@ class Keeper:
         if free < NEEDED_BYTES:
             raise TroubleError(
                 Trouble(
-                    f"The backend needs {NEEDED_BYTES >> 20} MB of free disk to start, but "
-                    f"'{launch.folder}' has {free >> 20} MB: free some space.",
+                    "The backend needs {needed} MB of free disk to start, but '{folder}' has "
+                    "{free} MB: free some space.",
                     Remedy.FREE_DISK,
+                    values={
+                        "needed": NEEDED_BYTES >> 20,
+                        "folder": launch.folder,
+                        "free": free >> 20,
+                    },
                 )
             )
         check(examine(launch.python), version=launch.version)
@@ -179,9 +187,10 @@ class Keeper:
         except OSError as error:
             raise TroubleError(
                 Trouble(
-                    f"The backend must be startable, but '{launch.python}' is not "
-                    f"({error.strerror}): see that nothing blocks it, or set it up again.",
+                    "The backend must be startable, but '{python}' is not ({cause}): see that "
+                    "nothing blocks it, or set it up again.",
                     Remedy.SET_UP,
+                    values={"python": launch.python, "cause": error.strerror},
                 )
             ) from error
         self._began = time.monotonic()
@@ -225,7 +234,9 @@ class Keeper:
                 return
         if now - self._began > self._limits.start:
             self._again(
-                f"The backend must be there within {self._limits.start:.0f} seconds, but was not"
+                "The backend must be there within {seconds} seconds, but was not: it is started "
+                "anew.",
+                self._limits.start,
             )
 
     def _watch_running(self, now: float) -> None:
@@ -237,7 +248,10 @@ class Keeper:
             self._set(Phase.RUNNING)
         heard = self._heartbeat.heard
         if heard is not None and now - heard > self._limits.hang:
-            self._again(f"The backend must answer within {self._limits.hang:.0f} seconds, but hung")
+            self._again(
+                "The backend must answer within {seconds} seconds, but hung: it is started anew.",
+                self._limits.hang,
+            )
 
     def _watch_shared(self, now: float) -> None:
         assert self._heartbeat is not None
@@ -266,18 +280,19 @@ class Keeper:
             self._wait(trouble)
         return True
 
-    def _again(self, what: str) -> None:
+    def _again(self, text: str, seconds: float) -> None:
         """End a backend that does not answer, and start it anew after a pause."""
         words = self._last_words()
         self._end()
-        self._wait(Trouble(f"{what}: it is started anew.", Remedy.OPEN_LOG, words))
+        self._wait(Trouble(text, Remedy.OPEN_LOG, words, {"seconds": round(seconds)}))
 
     def _wait(self, trouble: Trouble) -> None:
         """Start again after a pause that doubles, until the limit."""
         limits = self._limits
         if self._restarts >= limits.restarts:
-            sentence = f"{trouble.sentence} That happened {self._restarts + 1} times in a row."
-            self._set(Phase.FAILED, Trouble(sentence, trouble.remedy, trouble.detail))
+            text = "That happened {count} times in a row."
+            often = Trouble(text, values={"count": self._restarts + 1})
+            self._set(Phase.FAILED, replace(trouble, also=often))
             return
         self._next_start = time.monotonic() + limits.pause * 2.0**self._restarts
         self._restarts += 1

@@ -8,6 +8,7 @@ import bpy
 
 from . import session
 from .operators import can_order, refused
+from .translations import told
 
 
 def service() -> Any:
@@ -265,7 +266,7 @@ class GENEMAN_OT_copy_key(bpy.types.Operator):
         try:
             context.window_manager.clipboard = own_keys(service().site.keys).public
         except TroubleError as error:
-            self.report({"ERROR"}, error.trouble.sentence)
+            self.report({"ERROR"}, error.trouble.told(told))
             return {"CANCELLED"}
         self.report({"INFO"}, "Copied this machine's public key")
         return {"FINISHED"}
@@ -298,8 +299,8 @@ class GENEMAN_OT_copy_report(bpy.types.Operator):
         """Copy it; without a text of its own it is about the message that is shown."""
         here, text = session.current(), self.text
         if not text:
-            told = here.notice or here.service.trouble or here.model.backend
-            text = f"{told.sentence}\n\n{told.detail}"
+            shown = here.notice or here.service.trouble or here.model.backend
+            text = f"{shown.sentence}\n\n{shown.detail}"
         context.window_manager.clipboard = report_of(text)
         self.report({"INFO"}, "Copied the report")
         return {"FINISHED"}

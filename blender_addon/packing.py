@@ -77,9 +77,10 @@ def _photo(path: Path) -> bytes:
     if not known:
         raise TroubleError(
             Trouble(
-                f"A photo must be png, jpeg, webp or heic, but '{path.name}' is something else: "
-                "save the picture as one of these, or choose another.",
+                "A photo must be png, jpeg, webp or heic, but '{name}' is something else: save the "
+                "picture as one of these, or choose another.",
                 Remedy.CHOOSE_PHOTO,
+                values={"name": path.name},
             )
         )
     return data
@@ -98,24 +99,31 @@ def _file(path: Path, what: str) -> bytes:
     except FileNotFoundError as error:
         raise TroubleError(
             Trouble(
-                f"The {what} must lie where it was chosen, but '{path}' is not there any more: "
-                "put it back, or choose another.",
+                "The {what} must lie where it was chosen, but '{path}' is not there any more: put "
+                "it back, or choose another.",
                 Remedy.CHOOSE_PHOTO,
+                values={"what": what, "path": path},
             )
         ) from error
     except OSError as error:
         raise TroubleError(
             Trouble(
-                f"The {what} must be a file that can be read, but '{path}' cannot "
-                f"({error.strerror}): choose another.",
+                "The {what} must be a file that can be read, but '{path}' cannot ({cause}): choose "
+                "another.",
                 Remedy.CHOOSE_PHOTO,
+                values={"what": what, "path": path, "cause": error.strerror},
             )
         ) from error
     raise TroubleError(
         Trouble(
-            f"The {what} must have at most {MAX_FILE_BYTES >> 20} MB, but '{path.name}' has "
-            f"{size >> 20}: save it smaller.",
+            "The {what} must have at most {most} MB, but '{name}' has {size}: save it smaller.",
             Remedy.CHOOSE_PHOTO,
+            values={
+                "what": what,
+                "most": MAX_FILE_BYTES >> 20,
+                "name": path.name,
+                "size": size >> 20,
+            },
         )
     )
 

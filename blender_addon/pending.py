@@ -73,18 +73,25 @@ class Pending:
         except msgspec.ValidationError as error:
             raise TroubleError(
                 Trouble(
-                    f"Everything that is sent must be within its limits, but it is not ({error}): "
+                    "Everything that is sent must be within its limits, but it is not ({cause}): "
                     "look at the settings, the seed and the prompt.",
                     Remedy.CHANGE_SETTINGS,
+                    values={"cause": error},
                 )
             ) from error
         total = order.nbytes + sum(one.nbytes for one in self.orders.values())
         if total > MAX_BYTES or len(self.orders) >= MAX_ORDERS:
             raise TroubleError(
                 Trouble(
-                    f"At most {MAX_ORDERS} orders and {MAX_BYTES >> 20} MB may be on their way, but"
-                    f" this would make {len(self.orders) + 1} and {total >> 20} MB: wait a moment.",
+                    "At most {most} orders and {room} MB may be on their way, but this would make "
+                    "{count} and {size} MB: wait a moment.",
                     Remedy.RETRY,
+                    values={
+                        "most": MAX_ORDERS,
+                        "room": MAX_BYTES >> 20,
+                        "count": len(self.orders) + 1,
+                        "size": total >> 20,
+                    },
                 )
             )
         self.orders[order.id] = order

@@ -38,6 +38,7 @@ from .protocol_events import (
 )
 from .protocol_jobs import (
     ENDED,
+    MAX_LABEL,
     Artefact,
     Camera,
     Count,
@@ -67,6 +68,7 @@ __all__ = [
     "EVENTS",
     "FEEDS",
     "MAX_CHUNK_BYTES",
+    "MAX_LABEL",
     "REPLIES",
     "REQUESTS",
     "Artefact",

@@ -246,9 +246,10 @@ class Session:
         detail = "".join(traceback.format_exception(error))
         log.error("GeneMAN: %s", detail)
         self.notice = Trouble(
-            f"GeneMAN itself made a mistake ({type(error).__name__}: {error}): please report it.",
+            "GeneMAN itself made a mistake ({kind}: {cause}): please report it.",
             Remedy.REPORT,
             detail,
+            {"kind": type(error).__name__, "cause": error},
         )
 
     def close(self) -> None:

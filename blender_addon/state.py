@@ -251,7 +251,7 @@ class Model:
             case JobState.DONE:
                 sentence = say("Done in {}").format(duration(job.seconds, say))
             case JobState.FAILED if job.failure is not None:
-                sentence = trouble_of(job.failure.problem).sentence
+                sentence = trouble_of(job.failure.problem).told(say)
             case _:
                 pass
         return sentence

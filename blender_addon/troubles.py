@@ -2,7 +2,10 @@
 """What can go wrong between Blender and the backend, each with its sentence and its button."""
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .wording import Say, as_written
 
 
 class Remedy(enum.StrEnum):
@@ -40,12 +43,29 @@ class Remedy(enum.StrEnum):
 class Trouble:
     """Something that does not work, for people."""
 
-    sentence: str
-    """Rule, value and remedy in one sentence."""
+    text: str
+    """Rule, value and remedy in one sentence, in English; `values` go where its braces are."""
     remedy: Remedy = Remedy.NONE
     """The button that helps."""
     detail: str = ""
     """For a report, such as the last lines of a log or a traceback; may be long."""
+    values: Mapping[str, object] = field(default_factory=dict)
+    """None: braces in the text are its own, as it came from elsewhere."""
+    also: "Trouble | None" = None
+    """A second sentence, whose remedy is of no interest."""
+
+    @property
+    def sentence(self) -> str:
+        """The whole in English, as reports and logs have it."""
+        return self.told(as_written)
+
+    def told(self, say: Say) -> str:
+        """Give the whole in the reader's language."""
+        said = say(self.text)
+        if self.values:
+            words = {n: say(v) if isinstance(v, str) else v for n, v in self.values.items()}
+            said = said.format(**words)
+        return said if self.also is None else f"{said} {self.also.told(say)}"
 
 
 class TroubleError(Exception):
