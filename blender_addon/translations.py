@@ -2,7 +2,7 @@
 """The panel in other languages: German is whole, others go beside it.
 
 A test compares the table with what the add-on says, so that nothing is forgotten or left over.
-Sentences of the backend come from there, in English.
+What the backend itself says comes from there, in English.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,12 @@ import bpy
 
 from .german import PANELS
 from .german_backend import BACKEND
+from .german_troubles import TROUBLES
 
 CONTEXTS = ("*", "Operator")
 """Blender looks an operator's label up in a context of its own."""
 
-GERMAN: Mapping[str, str] = {**PANELS, **BACKEND}
+GERMAN: Mapping[str, str] = {**PANELS, **BACKEND, **TROUBLES}
 
 
 def told(text: str, **values: str) -> str:

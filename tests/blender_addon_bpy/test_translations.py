@@ -10,7 +10,10 @@ import pytest
 
 translations = importlib.import_module("bl_ext.user_default.geneman.translations")
 FOLDER = Path(translations.__file__).parent
-SAYING = {"refused": 1, "sentence": 1, "report": 1, "told": 0, "say": 0, "_say": 0}
+SAYING = {
+    "refused": 1, "sentence": 1, "report": 1, "told": 0, "say": 0, "_say": 0,
+    "Trouble": 0, "Ending": 0, "_unfit": 0, "_unusable": 0, "_again": 0,
+}  # fmt: skip
 """Functions, and which argument they say."""
 KEYWORDS = {
     "name", "description", "text", "heading", "placeholder", "title", "message", "confirm_text"
@@ -21,7 +24,11 @@ SHOWING = {
     "BoolVectorProperty",
 }  # fmt: skip
 """Calls whose keywords are seen."""
-SHOWN = ("bl_label", "bl_description", "_SCHEDULES", "_STAGES", "_MODES", "LINES")
+SHOWN = (
+    "bl_label", "bl_description", "_SCHEDULES", "_STAGES", "_MODES", "LINES",
+    "_SIGNALS", "_WINDOWS", "_CRASHED", "_ENDED", "_FULL", "_NOT_WHOLE",
+    "_OTHER_SIGNAL", "_OTHER_CODE", "_NEWER_BACKEND", "_OLDER_BACKEND",
+)  # fmt: skip
 """Names that hold texts, alone or in tables."""
 EXAMPLES = {"render7:5600", " ", ""}
 
@@ -105,8 +112,14 @@ def _places(text: str) -> list[str]:
 
 
 def test_tooltips_end_as_blenders_do() -> None:
-    for text in translations.GERMAN:
+    for text in set(translations.GERMAN) - set(translations.TROUBLES):
         assert not text.endswith("."), text
+
+
+def test_troubles_are_whole_sentences_in_both_languages() -> None:
+    for text, german in translations.TROUBLES.items():
+        assert text.endswith("."), text
+        assert german.endswith("."), german
 
 
 def test_values_stand_in_their_places() -> None:
