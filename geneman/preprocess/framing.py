@@ -4,14 +4,13 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from numpy import ndarray
 
+from geneman.landmarks import ANKLES, ELBOWS, HIPS, KNEES, WRISTS
 from geneman.preprocess.face import Face, with_eyeballs
 from geneman.preprocess.person import Pose
 from geneman.preprocess.recentring import Frame
 from geneman.view import Framing
 
 POINTS = 33
-KNEES, ANKLES = (25, 26), (27, 28)
-HIPS, ELBOWS, WRISTS = (23, 24), (13, 14), (15, 16)
 VISIBLE = 0.5
 """Least visibility of a point that counts as seen."""
 SHOWN = 0.95

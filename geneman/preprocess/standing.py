@@ -9,18 +9,15 @@ elevation (ours; the paper takes every camera for level).
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geneman.camera import REFERENCE, Orbit, pixel_grid
+from geneman.landmarks import ANKLES, HEELS, HIPS, KNEES, SHOULDERS, TOES
+from geneman.preprocess.framing import VISIBLE
 from geneman.view import Framing, ReferenceView
 
-SHOULDERS, HIPS, KNEES, ANKLES = (11, 12), (23, 24), (25, 26), (27, 28)
-FEET = ((27, 29, 31), (28, 30, 32))
-"""Ankle, heel and toes of either foot."""
-
-SEEN = 0.5
-"""Landmarks less visible than this are not believed."""
+FEET = tuple(zip(ANKLES, HEELS, TOES, strict=True))
 
 FOOT = 0.04
 """Scene units about a foot's landmarks that are foot: 7 cm of a standing adult."""
@@ -50,19 +47,23 @@ def standing_camera(view: ReferenceView) -> Orbit:
     """
     if view.framing is not Framing.FULL_BODY or not _stands(view.landmarks):
         return REFERENCE
-    points, weights = _body(view)
-    feet = [_foot(view, foot, points, weights) for foot in FEET]
-    if any(foot is None for foot in feet):
+    inside = view.inside
+    at = pixel_grid(view.size).to(view.depth)[inside]
+    near, far = view.depth[inside], view.hidden.depth[inside]
+    points = REFERENCE.to_camera(REFERENCE.unproject(at, (near + far) / 2))
+    thickness = (far - near).clamp_min(0)
+    feet = [_close(at, view.landmarks[list(foot), :2]) * thickness for foot in FEET]
+    if any(foot.sum() == 0 for foot in feet):
         return REFERENCE
-    below = torch.stack([foot for foot in feet if foot is not None]).mean(dim=0)
-    _, up, nearer = (_centre(points, weights) - below).tolist()
+    below = torch.stack([_centre(points, foot) for foot in feet]).mean(dim=0)
+    _, up, nearer = (_centre(points, thickness) - below).tolist()
     elevation = math.degrees(math.atan2(nearer, up))
     return Orbit(elevation_deg=min(max(elevation, LOWEST_DEG), HIGHEST_DEG))
 
 
 def _stands(landmarks: Float[Tensor, "33 4"]) -> bool:
     """Say whether trunk and legs are upright in the picture, and both feet on one floor."""
-    if landmarks[[*SHOULDERS, *HIPS, *KNEES, *ANKLES], 3].min() < SEEN:
+    if landmarks[[*SHOULDERS, *HIPS, *KNEES, *ANKLES], 3].min() < VISIBLE:
         return False
     at = landmarks[:, :2]
     middles = [at[list(pair)].mean(dim=0) for pair in (SHOULDERS, HIPS)]
@@ -83,26 +84,10 @@ def _leaning_deg(upper: Float[Tensor, "2"], lower: Float[Tensor, "2"]) -> float:
     return math.degrees(math.atan2(abs(across), up))
 
 
-def _body(view: ReferenceView) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"]]:
-    """Give the middle of the body behind each pixel in camera coordinates, and its thickness."""
-    inside = view.inside
-    near, far = view.depth[inside], view.hidden.depth[inside]
-    middle = REFERENCE.unproject(pixel_grid(view.size).to(near)[inside], (near + far) / 2)
-    return REFERENCE.to_camera(middle), (far - near).clamp_min(0)
-
-
-def _foot(
-    view: ReferenceView,
-    foot: tuple[int, ...],
-    points: Float[Tensor, "n 3"],
-    weights: Float[Tensor, "n"],
-) -> Float[Tensor, "3"] | None:
-    """Give a foot's middle in camera coordinates; None where the mask has none."""
-    at = pixel_grid(view.size).to(points)[view.inside]
-    marks = view.landmarks[list(foot), :2].to(points)
-    radius = FOOT * REFERENCE.focal / REFERENCE.distance
-    close = torch.cdist(at, marks).amin(dim=1) < radius
-    return _centre(points[close], weights[close]) if weights[close].sum() > 0 else None
+def _close(at: Float[Tensor, "n 2"], marks: Float[Tensor, "m 2"]) -> Bool[Tensor, "n"]:
+    """Say which image points are as near to one of the marks as a foot reaches."""
+    reach = FOOT * REFERENCE.focal / REFERENCE.distance
+    return torch.cdist(at, marks.to(at)).amin(dim=1) < reach
 
 
 def _centre(points: Float[Tensor, "n 3"], weights: Float[Tensor, "n"]) -> Float[Tensor, "3"]:

@@ -12,17 +12,12 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from geneman.landmarks import ANKLES, EYES, HEELS, HIPS, KNEES, MOUTH, SEEN, SHOULDERS
 from geneman.mesh import Mesh
 from geneman.view import Framing, ReferenceView
 
 ADULT_HEIGHT = 1.70
 """Mean of men and women worldwide, rounded (NCD-RisC 2016: 1.71 m and 1.59 m at age 18)."""
-
-EYES, MOUTH, SHOULDERS, HIPS = (2, 5), (9, 10), (11, 12), (23, 24)
-KNEES, ANKLES, HEELS = (25, 26), (27, 28), (29, 30)
-
-SEEN = 0.3
-"""Landmarks less visible than this are not believed (METHOD section 4)."""
 
 EYE_TO_MOUTH, BETWEEN_EYES = 0.31, 0.276
 """As shares of the head's height: 71 mm and 63 mm of 228 mm (ANSUR II, means of both sexes).

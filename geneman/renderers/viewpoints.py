@@ -15,15 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geneman.camera import Orbit
+from geneman.landmarks import KNEES, NOSE, SEEN, SHOULDERS
 from geneman.renderers.raster import Rasterised
 from geneman.view import Framing
 
 Range = tuple[float, float]
 Point = tuple[float, float, float]
-
-NOSE, SHOULDERS, KNEES = (0,), (11, 12), (25, 26)
-"""MediaPipe's numbers of the landmarks whose mean is a part's centre."""
-LEAST_VISIBILITY = 0.3
 
 
 class Part(enum.StrEnum):
@@ -35,7 +32,8 @@ class Part(enum.StrEnum):
     LOWER = "lower"
 
 
-LANDMARKS = {Part.HEAD: NOSE, Part.UPPER: SHOULDERS, Part.LOWER: KNEES}
+LANDMARKS = {Part.HEAD: (NOSE,), Part.UPPER: SHOULDERS, Part.LOWER: KNEES}
+"""Whose mean is a part's centre."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ FOV_DEG: Range = (20.0, 25.0)
 
 SHOWN = {
     Framing.FULL_BODY: LANDMARKS,
-    Framing.HALF_BODY: {Part.HEAD: NOSE, Part.UPPER: SHOULDERS},
+    Framing.HALF_BODY: {Part.HEAD: (NOSE,), Part.UPPER: SHOULDERS},
     Framing.HEAD: {},
 }
 """Parts that may be visited, by what the photo shows. Ours: the release asks the landmarks alone,
@@ -87,7 +85,7 @@ def part_centres(
     for part, numbers in SHOWN[framing].items():
         chosen = landmarks[list(numbers)]
         inside = bool((chosen[:, :2].abs() < 1).all())
-        if not inside or chosen[:, 3].min().item() < LEAST_VISIBILITY:
+        if not inside or chosen[:, 3].min().item() < SEEN:
             continue
         size = drawn.mask.shape[0]
         column = ((chosen[:, 0] + 1) / 2 * size).long()

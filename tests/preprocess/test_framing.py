@@ -1,11 +1,8 @@
 import numpy as np
 import pytest
 
+from geneman.landmarks import ANKLES, ELBOWS, HIPS, KNEES
 from geneman.preprocess.framing import (
-    ANKLES,
-    ELBOWS,
-    HIPS,
-    KNEES,
     framing_of,
     given_landmarks,
     landmarks_in,

@@ -13,15 +13,8 @@ from skimage import morphology
 from skimage.color import rgb2lab
 from skimage.filters import rank
 
+from geneman.landmarks import EARS, EYES, HIPS, MOUTH, SHOULDERS
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, membrane, resized
-from geneman.priors.bundled.proportions import (
-    HIPS,
-    LEFT_EAR,
-    LEFT_EYE,
-    RIGHT_EAR,
-    RIGHT_EYE,
-    SHOULDERS,
-)
 
 Picture = NDArray[np.float64]
 
@@ -31,7 +24,6 @@ WORKING = 256
 HEAD_WORKING = 512
 """Side of the grid on which hair is told from skin: of whole bodies heads are small."""
 
-MOUTH = (9, 10)
 
 UNLIKE = 22.0
 """CIELAB distance, lightness at 0.6, beyond which two colours are different materials."""
@@ -115,9 +107,9 @@ class _Head:
             return None
         x, y = landmarks[:, 0].astype(np.float64), landmarks[:, 1].astype(np.float64)
         points = np.stack([x + 1, 1 - y], axis=-1) * HEAD_WORKING / 2
-        eyes, mouth = points[[LEFT_EYE, RIGHT_EYE]].mean(0), points[list(MOUTH)].mean(0)
+        eyes, mouth = points[list(EYES)].mean(0), points[list(MOUTH)].mean(0)
         length = max(float(np.linalg.norm(mouth - eyes)), 1.0)
-        ears = float(np.linalg.norm(points[LEFT_EAR] - points[RIGHT_EAR]))
+        ears = float(np.linalg.norm(points[EARS[0]] - points[EARS[1]]))
         return _Head((eyes + mouth) / 2, (eyes - mouth) / length, length, max(ears, 1.6 * length))
 
     def frame(self) -> tuple[Map, Map]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geneman.camera import REFERENCE
+from geneman.landmarks import EARS, EYES, HIPS, NOSE, SEEN, SHOULDERS
 from geneman.priors.bundled.membranes import Map
 
 Landmarks = NDArray[np.float64]
@@ -19,14 +20,9 @@ Landmarks = NDArray[np.float64]
 FRAME = 2 * REFERENCE.distance / REFERENCE.focal
 """Side of the frame at the reference camera's distance."""
 
-NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR = 0, 2, 5, 7, 8
-SHOULDERS, HIPS = (11, 12), (23, 24)
 TRUNK = ((11, 23), (12, 24), SHOULDERS, HIPS)
 ARMS = ((11, 13), (13, 15), (15, 19), (12, 14), (14, 16), (16, 20))
 LEGS = ((23, 25), (25, 27), (27, 31), (24, 26), (26, 28), (28, 32))
-
-SEEN = 0.3
-"""Landmarks less visible than this are not believed (METHOD section 4)."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +44,11 @@ def measure(landmarks: Landmarks) -> Proportions:
     # Chest depth 0.24 m, shoulder joints 0.36 m apart, 0.50 m above the hips; whoever stands
     # sideways has narrow shoulders but a whole torso.
     girth = max(shoulders, 0.65 * torso if landmarks[list(HIPS), 3].min() > SEEN else 0.0)
-    ears = _distance(points, LEFT_EAR, RIGHT_EAR)
-    eyes = _distance(points, LEFT_EYE, RIGHT_EYE)
+    ears = _distance(points, *EARS)
+    eyes = _distance(points, *EYES)
     # Ears 0.15 m and pupils 0.063 m apart; half a head is 0.098 m deep.
     head = max(ears * 0.098 / 0.15, eyes * 0.098 / 0.063 * 0.8)
-    centre = landmarks[[LEFT_EAR, RIGHT_EAR, NOSE], :2].mean(axis=0)
+    centre = landmarks[[*EARS, NOSE], :2].mean(axis=0)
     return Proportions(
         torso_half_depth=min(max(girth * 0.12 / 0.36, 0.02), 0.4),
         head_half_depth=min(max(head, 0.02), 0.4),
