@@ -11,7 +11,6 @@ import msgspec
 import zmq
 
 from backend.keys import Connection
-from backend.reaching import endpoint, is_ipv6
 from blender_addon.frames import (
     Buffer,
     Envelope,
@@ -39,6 +38,7 @@ from blender_addon.protocol import (
     Request,
     Submit,
 )
+from blender_addon.protocol_addresses import endpoint, is_ipv6
 
 R = TypeVar("R")
 

@@ -2,8 +2,6 @@
 """How a program without a window finds its server: by connection file, or by address and key."""
 
 import argparse
-import contextlib
-import ipaddress
 from pathlib import Path
 
 import msgspec
@@ -11,9 +9,7 @@ import platformdirs
 
 from backend.exits import Exit, StartError
 from backend.keys import Z85, Connection, key_pair, read_connection
-
-SOCKETS = 3
-"""A server listens on so many ports in a row."""
+from blender_addon.protocol_addresses import parted, reachable
 
 
 def default_store() -> Path:
@@ -24,17 +20,6 @@ def default_store() -> Path:
 def own_key_file() -> Path:
     """Give the file of the pair that this machine's user has, whether or not a server runs here."""
     return default_store() / "client.key"
-
-
-def endpoint(host: str, port: int | None = None) -> str:
-    """Give an address as ZeroMQ takes it."""
-    where = f"tcp://[{host}]" if is_ipv6(host) else f"tcp://{host}"
-    return where if port is None else f"{where}:{port}"
-
-
-def is_ipv6(host: str) -> bool:
-    """Say whether a host is an IPv6 address."""
-    return ":" in host
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +46,7 @@ def named_connection(wanted: argparse.Namespace) -> Connection:
     """
     if not wanted.server and not wanted.server_key:
         found = read_connection(wanted.connection_file or default_store() / "connection.json")
-        return msgspec.structs.replace(found, host=_reachable(found.host))
+        return msgspec.structs.replace(found, host=reachable(found.host))
     if wanted.connection_file or not (wanted.server and wanted.server_key):
         raise StartError(
             Exit.OPTIONS,
@@ -82,15 +67,14 @@ def remote(address: str, server_key: str, keys: Path) -> Connection:
     Raises:
         StartError: The address or the key is none, or our key file is unsafe.
     """
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    first = int(port) if port.isascii() and port.isdigit() else 0
-    if not host or not 0 < first <= 2**16 - SOCKETS:
+    try:
+        host, first = parted(address)
+    except ValueError as error:
         raise StartError(
             Exit.OPTIONS,
             "A server's address must be a host and its first port, but got "
             f"'{address[:80]}': as in render7:5600.",
-        )
+        ) from error
     try:
         key = msgspec.convert(server_key, Z85)
     except msgspec.ValidationError as error:
@@ -100,12 +84,3 @@ def remote(address: str, server_key: str, keys: Path) -> Connection:
             "copy 'server_key' from connection.json over there.",
         ) from error
     return Connection(host, first, first + 1, first + 2, server_key=key, client=key_pair(keys))
-
-
-def _reachable(host: str) -> str:
-    """Give the address by which a server that listens on all of them is reached from here."""
-    with contextlib.suppress(ValueError):
-        found = ipaddress.ip_address(host)
-        if found.is_unspecified:
-            return "::1" if is_ipv6(host) else "127.0.0.1"
-    return host

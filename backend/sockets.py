@@ -10,7 +10,7 @@ import zmq
 
 from backend.exits import Exit, StartError
 from backend.keys import AuthorisedKeys, KeyPair
-from backend.reaching import endpoint, is_ipv6
+from blender_addon.protocol_addresses import endpoint, is_ipv6
 
 log = logging.getLogger("backend")
 

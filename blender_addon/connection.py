@@ -4,8 +4,6 @@
 A public key is 40 characters of Z85. Loading this opens no socket.
 """
 
-import contextlib
-import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +11,13 @@ from typing import Annotated, Any, Protocol
 
 import msgspec
 
+from .protocol_addresses import endpoint, parted, reachable
 from .troubles import Remedy, Trouble, TroubleError
 
 Z85 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}\Z")]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 PRIVATE = 0o600
-SOCKETS = 3
-"""A server takes so many ports in a row."""
 THIS_MACHINE = "this machine"
 """The place of a backend that runs here."""
 
@@ -55,8 +52,7 @@ class Connection(msgspec.Struct, frozen=True):
         pyzmq 26.4.0, which Blender's Pythons need, frees the bytes of a str before zmq reads
         them: connecting then fails now and then.
         """
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{port}".encode()
+        return endpoint(self.host, port).encode()
 
 
 class Source(Protocol):
@@ -110,16 +106,7 @@ class ConnectionFile:
                 path=self.path,
                 cause=error,
             ) from error
-        return msgspec.structs.replace(found, host=self.host or _reachable(found.host))
-
-
-def _reachable(host: str) -> str:
-    """Give the address by which a server that listens on all of them is reached from here."""
-    with contextlib.suppress(ValueError):
-        found = ipaddress.ip_address(host)
-        if found.is_unspecified:
-            return "::1" if isinstance(found, ipaddress.IPv6Address) else "127.0.0.1"
-    return host
+        return msgspec.structs.replace(found, host=self.host or reachable(found.host))
 
 
 @dataclass(frozen=True)
@@ -144,16 +131,15 @@ class RemoteServer:
         Raises:
             TroubleError: The address or key is none, or our key file cannot be read or written.
         """
-        host, _, port = self.address.strip().rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        first = int(port) if port.isascii() and port.isdigit() else 0
-        if not host or not 0 < first <= 2**16 - SOCKETS:
+        try:
+            host, first = parted(self.address.strip())
+        except ValueError as error:
             raise _unusable(
                 "A backend's address must be a host and its first port, but got '{address}': as in "
                 "render7:5600.",
                 Remedy.CONNECT,
                 address=self.address[:80],
-            )
+            ) from error
         try:
             key = msgspec.convert(self.server_key.strip(), Z85)
         except msgspec.ValidationError as error:

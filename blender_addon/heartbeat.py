@@ -8,6 +8,7 @@ import zmq
 from .connection import Connection
 from .frames import Envelope, encode, new_token
 from .protocol import Control, Ping, Shutdown
+from .protocol_addresses import is_ipv6
 
 
 class Heartbeat:
@@ -22,7 +23,7 @@ class Heartbeat:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
         self._socket.sndhwm = 4  # of a server that hangs, only so many questions wait
-        self._socket.ipv6 = ":" in connection.host
+        self._socket.ipv6 = is_ipv6(connection.host)
         self._socket.curve_serverkey = connection.server_key.encode()
         self._socket.curve_publickey = connection.client.public.encode()
         self._socket.curve_secretkey = connection.client.secret.encode()

@@ -16,6 +16,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from .connection import Connection
 from .frames import Buffer
+from .protocol_addresses import is_ipv6
 
 HEARTBEAT_MILLISECONDS, HEARTBEAT_TIMEOUT = 5000, 20000
 """Of ZeroMQ's own: end half-open connections, for which no packet would ever come."""
@@ -100,7 +101,7 @@ class Wire:
     def _line(self, port: int) -> _Line:
         found = self._context.socket(zmq.DEALER)
         found.linger = 0
-        found.ipv6 = ":" in self.connection.host
+        found.ipv6 = is_ipv6(self.connection.host)
         found.rcvhwm = WAITING_MESSAGES
         found.reconnect_ivl = RECONNECT_MILLISECONDS
         found.heartbeat_ivl = HEARTBEAT_MILLISECONDS

@@ -7,7 +7,8 @@ import pytest
 
 from backend.exits import Exit, StartError
 from backend.keys import Connection, KeyPair, key_pair, write_connection
-from backend.reaching import add_options, endpoint, is_named, named_connection, remote
+from backend.reaching import add_options, is_named, named_connection, remote
+from blender_addon.protocol_addresses import endpoint
 
 KEY = "k" * 40
 
