@@ -4,6 +4,14 @@
 from collections.abc import Mapping
 
 TROUBLES: Mapping[str, str] = {
+    # what stands within the sentences
+    "this machine": "diesem Rechner",
+    "photo": "Foto",
+    "The environment": "Die Umgebung",
+    "The packages": "Die Pakete",
+    "Python's venv module": "Pythons Modul venv",
+    "The person models": "Die Modelle für Personen",
+    "Compiling the kernels": "Das Übersetzen der Kernels",
     # the connection
     "A backend's address must be a host and its first port, but got '{address}': as in "
     "render7:5600.": "Die Adresse eines Backends besteht aus Rechner und erstem Port, hier steht "

@@ -2,13 +2,14 @@
 
 import importlib
 from collections.abc import Iterator
-from math import pi, radians
+from math import cos, pi, radians
 from pathlib import Path
 from typing import Any
 
 import bpy  # noqa: TID251
 import numpy as np
 import pytest
+from mathutils import Vector
 
 PACKAGE = "bl_ext.user_default.geneman"
 JOB = "ab" * 16
@@ -61,6 +62,18 @@ def test_the_photos_camera_stands_where_the_photo_was_taken_from(person: Any) ->
     count = len(bpy.data.cameras)
     bpy.ops.geneman.match_camera()
     assert len(bpy.data.cameras) == count, "one camera is enough"
+
+
+def test_a_camera_that_stood_higher_looks_down_at_the_scenes_origin(person: Any) -> None:
+    mask(90, 60, (20, 50, 10, 55))
+    placement = of("protocol").Placement(2.0, (0.0, 0.0, -0.5), 30.0)
+    of("scene_import").place(person, placement)
+    assert bpy.ops.geneman.match_camera() == {"FINISHED"}
+    camera = bpy.context.scene.camera
+    bpy.context.view_layer.update()
+    assert camera.location[:] == pytest.approx((0.0, -6.0 * cos(pi / 6), 1.0 + 3.0))
+    origin = camera.matrix_world.inverted() @ Vector((0.0, 0.0, 1.0))
+    assert origin[:] == pytest.approx((0.0, 0.0, -6.0), abs=1e-5)
 
 
 def test_an_empty_mask_is_told(person: Any) -> None:

@@ -13,6 +13,7 @@ FOLDER = Path(translations.__file__).parent
 SAYING = {
     "refused": 1, "sentence": 1, "report": 1, "told": 0, "say": 0, "_say": 0,
     "Trouble": 0, "Ending": 0, "_unfit": 0, "_unusable": 0, "_again": 0,
+    "failure": 0, "_checked": 0, "_finish": 0, "_file": 1,
 }  # fmt: skip
 """Functions, and which argument they say."""
 KEYWORDS = {
@@ -30,6 +31,8 @@ SHOWN = (
     "_OTHER_SIGNAL", "_OTHER_CODE", "_NEWER_BACKEND", "_OLDER_BACKEND",
 )  # fmt: skip
 """Names that hold texts, alone or in tables."""
+SAID = ("THIS_MACHINE",)
+"""Names of single texts that stand within sentences."""
 EXAMPLES = {"render7:5600", " ", ""}
 
 
@@ -54,6 +57,8 @@ def _said(tree: ast.AST) -> Iterator[str]:
             names = {target.id for target in node.targets if isinstance(target, ast.Name)}
             if names & set(SHOWN):
                 yield from _prose(node.value)
+            if names & set(SAID):
+                yield from _constants(node.value)
         elif isinstance(node, ast.FunctionDef) and node.name in ("reason", "_in_the_way"):
             yield from (text for one in ast.walk(node) if isinstance(one, ast.Return)
                         for text in _constants(one))  # fmt: skip
@@ -117,9 +122,19 @@ def test_tooltips_end_as_blenders_do() -> None:
 
 
 def test_troubles_are_whole_sentences_in_both_languages() -> None:
+    whole = [text for text in translations.TROUBLES if text.endswith(".")]
+    assert len(whole) > 60, "the rest stands within them"
     for text, german in translations.TROUBLES.items():
-        assert text.endswith("."), text
-        assert german.endswith("."), german
+        assert german.endswith(".") == text.endswith("."), text
+
+
+def test_what_stands_within_a_sentence_is_german_too() -> None:
+    trouble = importlib.import_module("bl_ext.user_default.geneman.troubles").Trouble
+    text = "The backend on {place} must be running, but nobody listens there: start it."
+    told = trouble(text, values={"place": "this machine"}).told(
+        lambda one: translations.GERMAN.get(one, one)
+    )
+    assert told.startswith("Das Backend auf diesem Rechner muss laufen")
 
 
 def test_values_stand_in_their_places() -> None:
