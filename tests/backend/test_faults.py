@@ -333,8 +333,14 @@ def test_two_workers_share_the_queue_and_one_that_dies_takes_only_its_own_job(
     options = ("--device", "cpu", "--restarts", "0")  # a second one beside the first
     with running(tmp_path / "store", *options, pause=PAUSE) as server, server.client() as client:
         bad, good = submit(client, "hang:sculpt"), submit(client)
-        until_step(client, bad, "sculpt")
-        until_step(client, good, "nerf_init")  # both run at once
+        both = {(bad, "sculpt"), (good, "nerf_init")}
+
+        def come_so_far(event: Any) -> bool:  # in whatever order
+            if isinstance(event, Step) and event.step >= 5:
+                both.discard((event.job, event.stage))
+            return not both
+
+        client.wait(come_so_far, PATIENCE)
         workers = psutil.Process(server.pid).children()
         assert len(workers) == 2
         assert ended(client, good).state is JobState.DONE
