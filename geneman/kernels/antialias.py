@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from geneman.kernels.accelerators.choice import accelerated
 from geneman.kernels.launch import launch
 from geneman.kernels.rasterise import Raster
 from geneman.kernels.scatter import gather, scatter_sum
@@ -209,6 +210,7 @@ def _reach(found: Silhouette, clip: Tensor, size: int) -> Tensor:
     return (along[:, 0] + share * (along[:, 1] - along[:, 0])).clamp(0.0, 1.0)
 
 
+@accelerated
 def antialias(
     image: Float[Tensor, "s s c"],
     raster: Raster,

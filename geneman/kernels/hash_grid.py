@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geneman.kernels.accelerators.choice import accelerated
 from geneman.kernels.hash_grid_kernels import (
     BACKWARD_POINTS,
     FORWARD,
@@ -60,6 +61,7 @@ class HashLevels:
         return len(self.resolutions)
 
 
+@accelerated
 def encode(
     points: Float[Tensor, "n 3"],
     table: Float[Tensor, "t 2"],

@@ -13,6 +13,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geneman.kernels.accelerators.choice import accelerated
 from geneman.kernels.launch import launch
 from geneman.kernels.scatter import gather
 
@@ -121,6 +122,7 @@ def _cross(
         crossed[e] = 1
 
 
+@accelerated
 def march(
     values: Float[Tensor, "v"],
     edges: Int[Tensor, "e 2"],

@@ -17,6 +17,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geneman.kernels.accelerators.choice import accelerated
 from geneman.kernels.launch import launch
 from geneman.kernels.scatter import gather, scatter_sum
 
@@ -292,6 +293,7 @@ class _Rasterise(torch.autograd.Function):
         return scatter_sum(out.reshape(-1, 4), corners.reshape(-1), clip.shape[0]), None, None
 
 
+@accelerated
 def rasterise(clip: Float[Tensor, "v 4"], faces: Int[Tensor, "f 3"], size: int) -> Raster:
     """Find the nearest triangle at each pixel's centre.
 
@@ -315,6 +317,7 @@ def corner_weights(raster: Raster) -> Float[Tensor, "p 3"]:
     return torch.cat([first_two, 1 - first_two.sum(dim=1, keepdim=True)], dim=1)
 
 
+@accelerated
 def interpolate(
     attributes: Float[Tensor, "v c"], faces: Int[Tensor, "f 3"], raster: Raster
 ) -> Float[Tensor, "s s c"]:

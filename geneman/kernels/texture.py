@@ -15,6 +15,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geneman.kernels.accelerators.choice import accelerated
 from geneman.kernels.launch import launch
 
 wp.set_module_options({"enable_backward": False})
@@ -38,6 +39,9 @@ class Footprints:
     """Positions in the flattened `indices`, sorted by texel."""
     size: int
     levels: int
+    uv: Float[Tensor, "n 2"]
+    """Where each sample reads, and at which level: for who works out the texels anew."""
+    level: Float[Tensor, "n"]
 
 
 def level_count(size: int) -> int:
@@ -55,20 +59,17 @@ def footprints(uv: Float[Tensor, "n 2"], level: Float[Tensor, "n"], *, size: int
         size: Side of the texture; odd factors stay, so 2048 has 12 levels and 12 has 3.
     """
     count, levels = len(uv), level_count(size)
+    uv, level = uv.float().contiguous(), level.float().contiguous()
     indices = torch.empty(count, TAPS, dtype=torch.int32, device=uv.device)
     weights = torch.empty(count, TAPS, device=uv.device)
-    launch(
-        _find_taps,
-        count,
-        [uv.float().contiguous(), level.float().contiguous(), size, levels, indices, weights],
-        uv.device,
-    )
+    launch(_find_taps, count, [uv, level, size, levels, indices, weights], uv.device)
     ordered, order = indices.flatten().sort(stable=True)
     touched, readers = ordered.unique_consecutive(return_counts=True)
     starts = torch.cat([readers.new_zeros(1), readers.cumsum(0)]).int()
-    return Footprints(indices, weights, touched, starts, order.int(), size, levels)
+    return Footprints(indices, weights, touched, starts, order.int(), size, levels, uv, level)
 
 
+@accelerated
 def read_texture(texture: Float[Tensor, "s s c"], prints: Footprints) -> Float[Tensor, "n c"]:
     """Read a square texture at the samples of `prints`; differentiable in the texels."""
     if texture.shape[0] != prints.size:
