@@ -68,7 +68,7 @@ TABLE = (
     ),
     Accelerator(
         "kaolin",
-        licence="Apache-2.0; its package non_commercial, which is not used, is not",
+        licence="Apache-2.0 (its legacy part, kaolin.non_commercial, is not called)",
         commercial=True,
         install="pip install kaolin==0.18.0 "
         "-f https://nvidia-kaolin.s3.us-east-2.amazonaws.com/torch-TORCH_cuCUDA.html",
