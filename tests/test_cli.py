@@ -108,8 +108,21 @@ def test_doctor_tells_devices_threads_and_accelerators(capsys: pytest.CaptureFix
     assert found["system"]["threads"] >= 1
     assert found["packages"]["warp-lang"]
     assert {"tinycudann", "nvdiffrast", "kaolin"} == set(found["accelerators"])
+    for row in found["accelerators"].values():
+        assert set(row) == {"active", "could do", "licence", "commercial", "reason", "install"}
+        assert row["install"].startswith("pip install ")
+        assert row["active"] != "no" or row["reason"]
     assert "non-commercial" in found["accelerators"]["nvdiffrast"]["licence"]
+    assert found["accelerators"]["nvdiffrast"]["commercial"] == "no"
     assert found["weights"]["person"]["licence"] == "Apache-2.0"
+
+
+def test_doctor_refuses_names_of_no_accelerator(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENEMAN_ACCELERATORS", "nvidia")
+    assert main(["doctor", "--json"]) == 2
+    assert "GENEMAN_ACCELERATORS must name accelerators" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

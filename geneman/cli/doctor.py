@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -16,16 +17,11 @@ from rich.console import Console
 import geneman
 from geneman.cli.arguments import parse, say
 from geneman.device import choose, threads
+from geneman.kernels.accelerators import choice as accelerators
 from geneman.kernels.launch import compile_kernels
 from geneman.presets import FULL, PRESETS
 from geneman.priors import catalogue, weights
 
-ACCELERATORS = {
-    "tinycudann": "BSD-3-Clause",
-    "nvdiffrast": "NVIDIA Source Code License (1-Way Commercial): non-commercial use only",
-    "kaolin": "Apache-2.0",
-}
-"""Optional packages on CUDA, and their licences."""
 PACKAGES = (
     *("torch", "warp-lang", "numpy", "msgspec", "ai-edge-litert", "xatlas"),
     *("diffusers", "transformers"),
@@ -80,7 +76,7 @@ def diagnosis() -> dict[str, dict[str, Any]]:
         },
         "devices": _devices(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "accelerators": {name: _accelerator(name) for name in ACCELERATORS},
+        "accelerators": _accelerators(),
         "weights": {
             entry.role: {
                 "present": weights.present(entry.role),
@@ -123,8 +119,22 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _accelerator(name: str) -> dict[str, Any]:
-    """Say whether an optional package is used; this release has no owner file for any of them."""
-    installed = importlib.util.find_spec(name) is not None
-    reason = "the Warp kernels do its work on every device; nothing here calls it yet"
-    return {"installed": installed, "used": False, "licence": ACCELERATORS[name], "reason": reason}
+def _accelerators() -> dict[str, dict[str, Any]]:
+    """Say of each accelerator what it does here, on which terms, and how to have more of it.
+
+    Raises:
+        OptionError: An environment variable names what is no accelerator.
+    """
+    wishes, cuda = accelerators.Wishes.read(os.environ), torch.cuda.is_available()
+    rows = {}
+    for entry in accelerators.TABLE:
+        verdict = accelerators.judge(entry, wishes, cuda=cuda)
+        rows[entry.name] = {
+            "active": ", ".join(verdict.operations) or "no",
+            "could do": ", ".join(entry.operations + entry.by_name),
+            "licence": entry.licence,
+            "commercial": "yes" if entry.commercial else "no",
+            "reason": verdict.reason,
+            "install": entry.install,
+        }
+    return rows
