@@ -46,6 +46,8 @@ class Accelerator:
     """What it does besides where `GENEMAN_ACCELERATORS` names it."""
     by_name_reason: str = ""
     """Why nobody takes those unasked."""
+    same_bits: bool = True
+    """Whether it gives the same bits each time, gradients included."""
 
 
 TABLE = (
@@ -56,6 +58,7 @@ TABLE = (
         install="pip install --no-build-isolation "
         "'git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch'",
         operations=("encode",),
+        same_bits=False,
     ),
     Accelerator(
         "nvdiffrast",
@@ -65,6 +68,7 @@ TABLE = (
         operations=("rasterise", "interpolate", "read_texture"),
         by_name=("antialias",),
         by_name_reason="it misses silhouettes of triangles as small as a pixel",
+        same_bits=False,
     ),
     Accelerator(
         "kaolin",
@@ -121,12 +125,17 @@ def judge(accelerator: Accelerator, wishes: Wishes, *, cuda: bool) -> Verdict:
     obstacle = _obstacle(accelerator, wishes, cuda=cuda)
     if obstacle is not None:
         return obstacle
+    taken, remedy = accelerator.operations, ""
     if wishes.named is not None:
-        return Verdict(accelerator.operations + accelerator.by_name, f"{CHOICE_VARIABLE} names it")
-    if not accelerator.by_name:
-        return Verdict(accelerator.operations, "installed, and its licence allows it")
-    left = f"{', '.join(accelerator.by_name)} only by name: {accelerator.by_name_reason}"
-    return Verdict(accelerator.operations, left, f"set {CHOICE_VARIABLE}={accelerator.name}")
+        taken, reasons = taken + accelerator.by_name, [f"{CHOICE_VARIABLE} names it"]
+    elif accelerator.by_name:
+        reasons = [f"{', '.join(accelerator.by_name)} only by name: {accelerator.by_name_reason}"]
+        remedy = f"set {CHOICE_VARIABLE}={accelerator.name}"
+    else:
+        reasons = ["installed, and its licence allows it"]
+    if taken and not accelerator.same_bits:
+        reasons.append("a resumed run ends with the same result to rounding, not to the bit")
+    return Verdict(taken, "; ".join(reasons), remedy)
 
 
 def _obstacle(accelerator: Accelerator, wishes: Wishes, *, cuda: bool) -> Verdict | None:

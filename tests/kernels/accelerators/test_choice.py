@@ -44,6 +44,17 @@ def test_named_packages_do_all_they_can_and_others_nothing(stand_ins):
     assert everything == {"rasterise", "interpolate", "read_texture", "antialias"}
 
 
+def test_the_price_of_what_is_used_is_told(stand_ins):
+    used = judge(ENTRIES["tinycudann"], Wishes(), cuda=True)
+    assert used.reason.endswith("not to the bit")
+    left = judge(ENTRIES["kaolin"], Wishes(), cuda=True)
+    assert left.operations == ()
+    assert left.reason.startswith("march only by name: it sorts")
+    assert left.remedy == "set GENEMAN_ACCELERATORS=kaolin"
+    named = Wishes(named=frozenset({"kaolin"}))
+    assert judge(ENTRIES["kaolin"], named, cuda=True).reason == "GENEMAN_ACCELERATORS names it"
+
+
 def test_none_switches_all_off(stand_ins):
     assert not taken(**{CHOICE: "none", CONSENT: "nvdiffrast"})
 
