@@ -32,6 +32,7 @@ def rasterize(glctx, pos, tri, resolution, ranges=None, grad_db=True):
     assert pos.shape == (1, pos.shape[1], 4)
     assert ranges is None
     check(pos)
+    assert torch.isfinite(pos).all(), "What becomes of other values is not documented."
     check_triangles(tri)
     height, width = resolution
     assert height == width
