@@ -32,6 +32,9 @@ PANELS: Mapping[str, str] = {
     "Choose Photo": "Foto wählen",
     "Choose the picture of a person to reconstruct": "Das Bild der Person wählen, die entstehen "
     "soll",
+    "Use as GeneMAN's Photo": "Als Foto für GeneMAN nehmen",
+    "Reconstruct the person on the picture that was dropped": "Die Person auf dem abgelegten Bild "
+    "rekonstruieren",
     "Paste Photo": "Foto einfügen",
     "Take the picture, or the picture file, that was copied to the clipboard": "Das Bild oder die "
     "Bilddatei aus der Zwischenablage nehmen",

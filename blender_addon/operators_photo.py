@@ -24,12 +24,9 @@ ADD, ERASE = "ADD_ALPHA", "ERASE_ALPHA"
 """Blend modes of Blender's brushes that change nothing but opacity."""
 
 
-class GENEMAN_OT_choose_photo(bpy.types.Operator):
+class TakesPhoto:
     """Takes a picture file as the photo."""
 
-    bl_idname = "geneman.choose_photo"
-    bl_label = "Choose Photo"
-    bl_description = "Choose the picture of a person to reconstruct"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012 (Blender's way)
 
     filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
@@ -37,14 +34,14 @@ class GENEMAN_OT_choose_photo(bpy.types.Operator):
         default=";".join(f"*{kind}" for kind in KINDS), options={"HIDDEN"}
     )
 
-    def invoke(self, context: Any, _event: Any) -> set[str]:
+    def invoke(self: Any, context: Any, _event: Any) -> set[str]:
         """Ask for the file, unless one was dropped."""
         if self.filepath:
-            return self.execute(context)
+            return self.execute(context)  # type: ignore[no-any-return]
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self: Any, context: Any) -> set[str]:
         """Take it."""
         path = Path(bpy.path.abspath(self.filepath))
         if path.suffix.lower() not in KINDS:
@@ -58,12 +55,31 @@ class GENEMAN_OT_choose_photo(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class GENEMAN_OT_choose_photo(TakesPhoto, bpy.types.Operator):
+    """Asks for the photo's file."""
+
+    bl_idname = "geneman.choose_photo"
+    bl_label = "Choose Photo"
+    bl_description = "Choose the picture of a person to reconstruct"
+
+
+class GENEMAN_OT_drop_photo(TakesPhoto, bpy.types.Operator):
+    """Has a name that says enough in Blender's menu of all that a dropped picture may become."""
+
+    bl_idname = "geneman.drop_photo"
+    bl_label = "Use as GeneMAN's Photo"
+    bl_description = "Reconstruct the person on the picture that was dropped"
+
+
 class GENEMAN_FH_photo(bpy.types.FileHandler):
-    """Lets a picture be dropped onto the viewport."""
+    """Lets a picture be dropped onto the viewport or its sidebar.
+
+    Blender's own handler offers an image Empty, too, so Blender asks which it shall be.
+    """
 
     bl_idname = "GENEMAN_FH_photo"
     bl_label = "Photo of a Person for GeneMAN"
-    bl_import_operator = "geneman.choose_photo"
+    bl_import_operator = "geneman.drop_photo"
     bl_file_extensions = ";".join(KINDS)
 
     @classmethod
@@ -275,6 +291,7 @@ def _show(area: Any, image: Any, *, paint: bool) -> None:
 
 CLASSES = (
     GENEMAN_OT_choose_photo,
+    GENEMAN_OT_drop_photo,
     GENEMAN_FH_photo,
     GENEMAN_OT_paste_photo,
     GENEMAN_OT_paint_mask,

@@ -127,5 +127,7 @@ def test_choosing_a_photo_shows_it_and_forgets_the_mask_of_another(tmp_path: Pat
 
 def test_a_dropped_file_is_taken_without_asking(tmp_path: Path) -> None:
     handler = next(c for c in bpy.types.FileHandler.__subclasses__() if "GENEMAN" in c.__name__)
-    assert handler.bl_import_operator == "geneman.choose_photo"
+    assert handler.bl_import_operator == "geneman.drop_photo"
     assert {".png", ".jpg", ".heic"} <= set(handler.bl_file_extensions.split(";"))
+    bpy.ops.geneman.drop_photo("INVOKE_DEFAULT", filepath=str(write(tmp_path / "a.png")))
+    assert bpy.context.scene.geneman.photo.endswith("a.png")

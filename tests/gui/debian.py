@@ -19,6 +19,7 @@ PACKAGES = (
     "libglx-mesa0",
     "python3-numpy",  # Blender only recommends it, and half of it fails without
     "python3-pil",  # takes the screenshots: Blender's own are black under Xvfb
+    "python3-xlib",  # drags a file into the window
     "xvfb",
 )
 NEEDED_BYTES = 3_000_000_000
@@ -59,7 +60,7 @@ def check_machine(folder: Path) -> None:
 
 
 def make(folder: Path) -> Path:
-    """Make the system once and give its folder; an unfinished one is made anew.
+    """Make the system once and give its folder; an unfinished or older one is made anew.
 
     Raises:
         MissingError: A package could not be had; the log beside it says more.
@@ -67,7 +68,8 @@ def make(folder: Path) -> Path:
     root = folder / "debian"
     folder.mkdir(parents=True, exist_ok=True)
     check_machine(root)
-    if root.exists():
+    made_of, packages = root / "made-of.txt", "\n".join(PACKAGES)
+    if made_of.exists() and made_of.read_text() == packages:
         return root
     partial, log = folder / "debian.partial", folder / "debian.log"
     shutil.rmtree(partial, ignore_errors=True)
@@ -88,6 +90,8 @@ def make(folder: Path) -> Path:
                     f"{done.returncode}): read {log}, and try again."
                 )
     shutil.rmtree(partial / "var" / "cache" / "apt" / "archives", ignore_errors=True)
+    (partial / made_of.name).write_text(packages)
+    shutil.rmtree(root, ignore_errors=True)
     partial.rename(root)
     return root
 

@@ -160,10 +160,10 @@ class Hands:
             bpy.ops.view3d.view_selected()
         yield 0.3
 
-    def look(self, name: str) -> Play:
-        """Save what the screen shows, with the mouse out of the way."""
+    def look(self, name: str, at: tuple[int, int] | None = None) -> Play:
+        """Save what the screen shows, with the mouse at a place, or out of the way."""
         region = self.scene_view
-        yield from self.point((region.x + 200, region.y + 60))
+        yield from self.point(at or (region.x + 200, region.y + 60))
         yield 0.8
         ImageGrab.grab(xdisplay=os.environ["DISPLAY"]).save(self.pictures / f"{name}.png")
 

@@ -6,6 +6,7 @@ that is good is for `test_gui.py` to say. A step that fails ends the play.
 
 import importlib
 import json
+import subprocess
 import sys
 import time
 import traceback
@@ -124,6 +125,30 @@ def paste_the_photo(stage: Stage) -> Play:
     stage.scene.geneman.photo = ""
 
 
+def drop(stage: Stage, region: Any) -> Play:
+    """Drag the photo's file from a file manager onto the middle of a region, and let it go."""
+    x, y = region.x + region.width // 2, region.y + region.height // 2
+    command = ["python3", SHARED / "tests" / "dragging.py", "/shared/astronaut.png"]
+    command += [str(x), str(stage.hands.window.height - y)]
+    drag = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    yield from until(lambda: drag.poll() is not None, 60, "the file has been let go")
+    assert drag.returncode == 0, drag.communicate()[1]
+    yield 2.0
+    return x, y
+
+
+def drop_the_photo(stage: Stage) -> Play:
+    """Drop it onto the panel and onto the scene; Blender asks what it shall be."""
+    for place, region in (("panel", stage.hands.sidebar), ("scene", stage.hands.scene_view)):
+        at = yield from drop(stage, region)
+        if place == "scene":
+            yield from stage.hands.look("2-dropped", at)
+        yield from stage.hands.press("U", at)  # Use as GeneMAN's Photo
+        yield from until(lambda: stage.scene.geneman.photo, 5, f"it is dropped on the {place}")
+        stage.note(**{place: stage.scene.geneman.photo})
+        stage.scene.geneman.photo = ""
+
+
 def choose_the_photo(stage: Stage) -> Play:
     """Type its path into the field."""
     hands = stage.hands
@@ -135,7 +160,7 @@ def choose_the_photo(stage: Stage) -> Play:
         form.load(stage.scene, "draft", TINY)
     yield 1.0
     stage.note(photo=stage.scene.geneman.photo)
-    yield from hands.look("2-photo")
+    yield from hands.look("3-photo")
 
 
 def press_the_button(stage: Stage) -> Play:
@@ -146,7 +171,7 @@ def press_the_button(stage: Stage) -> Play:
     yield from until(lambda: "GeneMAN Live" in bpy.data.images, JOB_SECONDS, "a picture has come")
     yield 3.0
     stage.note(images=[image.name for image in bpy.data.images])
-    yield from stage.hands.look("3-first-renders")
+    yield from stage.hands.look("4-first-renders")
 
 
 def watch_the_mesh(stage: Stage) -> Play:
@@ -163,7 +188,7 @@ def watch_the_mesh(stage: Stage) -> Play:
 
     yield from until(moved, 300, "the mesh moves")
     stage.note(first=first, still_running=stage.row.job.state == "running")
-    yield from hands.look("4-mesh")
+    yield from hands.look("5-mesh")
 
 
 def work_meanwhile(stage: Stage) -> Play:
@@ -200,7 +225,7 @@ def see_it_done(stage: Stage) -> Play:
     yield from stage.hands.click(button)
     yield from stage.hands.frame(stage.person)
     yield 2.0
-    yield from stage.hands.look("5-person")
+    yield from stage.hands.look("6-person")
 
 
 def undo_and_redo(stage: Stage) -> Play:
@@ -212,7 +237,7 @@ def undo_and_redo(stage: Stage) -> Play:
     yield from hands.press("Z", at, ctrl=True)
     yield 1.5
     stage.note(before=before, undone=stage.facts_of_person(), job=stage.scene.geneman.job)
-    yield from hands.look("6-undone")
+    yield from hands.look("7-undone")
     yield from hands.press("Z", at, ctrl=True, shift=True)
     yield 1.5
     stage.note(redone=stage.facts_of_person())
@@ -224,7 +249,7 @@ def run_a_stage_again(stage: Stage) -> Play:
     yield from stage.hands.click(button)
     yield from until(lambda: stage.running("pixel_texture"), 300, "the stage runs again")
     yield 1.0
-    yield from stage.hands.look("7-again")
+    yield from stage.hands.look("8-again")
     yield from until(stage.ended, JOB_SECONDS, "it has ended")
     yield 1.0
     rows = {row.name: row.state.value for row in stage.model.stage_rows(stage.row.job.id)}
@@ -240,12 +265,12 @@ def compare_and_match(stage: Stage) -> Play:
     (copy,) = stage.copies()
     stage.note(copy=copy.name, copied_vertices=len(copy.data.vertices))
     yield from hands.frame(copy, stage.person, turned=0.5)
-    yield from hands.look("8-beside")
+    yield from hands.look("9-beside")
     button = yield from hands.find(r"geneman\.match_camera\(")
     yield from hands.click(button)
     yield 1.0
     stage.note(view=hands.viewport.spaces.active.region_3d.view_perspective)
-    yield from hands.look("9-photo-camera")
+    yield from hands.look("10-photo-camera")
 
 
 def unfold_everything(stage: Stage) -> Play:
@@ -264,9 +289,9 @@ def unfold_everything(stage: Stage) -> Play:
     yield 0.5
     hands.sidebar.active_panel_category = "GeneMAN"
     yield 1.0
-    yield from hands.look("10-unfolded")
+    yield from hands.look("11-unfolded")
     scrolled = yield from hands.scroll(60)
-    yield from hands.look("11-unfolded-below")
+    yield from hands.look("12-unfolded-below")
     hands.window.workspace = bpy.data.workspaces["Layout"]
     yield 1.0
     rows = {row.name: row.state.value for row in stage.model.stage_rows(stage.row.job.id)}
@@ -278,7 +303,7 @@ def look_in_other_lights(stage: Stage) -> Play:
     preferences = bpy.context.preferences
     preferences.view.ui_scale = 1.6
     yield 1.0
-    yield from stage.hands.look("12-large")
+    yield from stage.hands.look("13-large")
     preferences.view.ui_scale = 1.0
     presets = bpy.utils.preset_paths("interface_theme")
     light = next(p for d in presets for p in Path(d).glob("[Bb]lender_[Ll]ight.xml"))
@@ -288,7 +313,7 @@ def look_in_other_lights(stage: Stage) -> Play:
     preferences.view.language = "de_DE"
     preferences.view.use_translate_interface = True
     yield 1.0
-    yield from stage.hands.look("13-light-german")
+    yield from stage.hands.look("14-light-german")
     stage.note(language=preferences.view.language)
 
 
@@ -296,6 +321,7 @@ PLAY = (
     open_the_panel,
     connect,
     paste_the_photo,
+    drop_the_photo,
     choose_the_photo,
     press_the_button,
     watch_the_mesh,

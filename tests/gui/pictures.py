@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-STEPS = ("2-photo", "3-first-renders", "4-mesh", "5-person", "8-beside", "13-light-german")
+STEPS = ("3-photo", "4-first-renders", "5-mesh", "6-person", "9-beside", "14-light-german")
 COLUMNS = 2
 SEEN = (330, 28, 1325, 905)
 """The viewport with its sidebar, without the other editors."""

@@ -49,6 +49,12 @@ def test_the_photo_goes_in_by_pasting_its_path(played: Played) -> None:
     assert facts(played, "paste_the_photo")["photo"] == "/shared/astronaut.png"
 
 
+def test_the_photo_goes_in_by_dropping_its_file_onto_panel_or_scene(played: Played) -> None:
+    seen = facts(played, "drop_the_photo")
+    assert seen["panel"] == "/shared/astronaut.png"
+    assert seen["scene"] == "/shared/astronaut.png"
+
+
 def test_the_button_starts_it_and_a_first_picture_comes(played: Played) -> None:
     assert "GeneMAN Live" in facts(played, "press_the_button")["images"]
 
@@ -106,7 +112,7 @@ def test_looking_at_everything_makes_nothing_stale(played: Played) -> None:
 def test_pictures_show_a_panel_that_changes(played: Played) -> None:
     facts(played, "look_in_other_lights")
     pictures = sorted(played.pictures.glob("*.png"), key=lambda p: int(p.name.partition("-")[0]))
-    assert len(pictures) == 13
+    assert len(pictures) == 14
     panels = [np.asarray(Image.open(path).convert("L"))[80:900, 900:1390] for path in pictures]
     for before, after in itertools.pairwise(panels):
         assert (before != after).mean() > 0.005, "nothing happened between two steps"
