@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geneman.errors import RunFolderError
-from geneman.kernels.hash_grid import FEATURES, HashLevels, encode
+from geneman.kernels.hash_grid import FEATURES, HashLevels, encode, encode_beside
+from geneman.kernels.table_adam import TableGradients
 from geneman.mesh import Box
 
 F = TypeVar("F", bound="Field")
@@ -73,13 +74,19 @@ class HashEncoding(nn.Module):
         self.levels, self.box = config.layout(), box
         self.open_levels = self.levels.count
         """Finer levels than these give 0: set it as training proceeds."""
+        self.gradients: TableGradients | None = None
+        """Where the table's gradients add up, if its optimiser wants them apart."""
         table = torch.rand(self.levels.offsets[-1], FEATURES, generator=generator)
         self.table = nn.Parameter(2e-4 * table - 1e-4)  # as Instant-NGP: nearly nothing
 
     def forward(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n features"]:
         """Encode world points."""
-        return encode(
-            self.box.normalise(points), self.table, self.levels, open_levels=self.open_levels
+        inside, open_levels = self.box.normalise(points), self.open_levels
+        # On CUDA another package may do the work: its gradients come by torch.
+        if self.gradients is None or points.device.type == "cuda":
+            return encode(inside, self.table, self.levels, open_levels=open_levels)
+        return encode_beside(
+            inside, self.table, self.levels, self.gradients, open_levels=open_levels
         )
 
 

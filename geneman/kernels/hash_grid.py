@@ -21,6 +21,7 @@ from geneman.kernels.hash_grid_kernels import (
     backward_whole_numbers,
 )
 from geneman.kernels.launch import GRAIN, launch
+from geneman.kernels.table_adam import TableGradients
 
 FEATURES = 2
 """Per entry: what Instant-NGP found best, and one 64-bit load."""
@@ -84,13 +85,30 @@ def encode(
         N x 2 L features, the coarsest level first.
     """
     count = levels.count if open_levels is None else min(open_levels, levels.count)
-    features: Tensor = _Encode.apply(points.contiguous(), table, levels, count)  # type: ignore[no-untyped-call]
+    features: Tensor = _Encode.apply(points.contiguous(), table, levels, count, None)  # type: ignore[no-untyped-call]
+    return features
+
+
+def encode_beside(
+    points: Float[Tensor, "n 3"],
+    table: Float[Tensor, "t 2"],
+    levels: HashLevels,
+    gradients: TableGradients,
+    *,
+    open_levels: int | None = None,
+) -> Float[Tensor, "n features"]:
+    """Look points up as `encode` does, but add the table's gradient up in `gradients`.
+
+    To torch the table then has no gradient. On the CPU only.
+    """
+    count = levels.count if open_levels is None else min(open_levels, levels.count)
+    features: Tensor = _Encode.apply(points.contiguous(), table, levels, count, gradients)  # type: ignore[no-untyped-call]
     return features
 
 
 class _Encode(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, points, table, levels, open_levels):  # type: ignore[no-untyped-def]
+    def forward(ctx, points, table, levels, open_levels, gradients):  # type: ignore[no-untyped-def]
         count = len(points)
         layout = _layout(levels, points.device)
         # Not written where levels are closed.
@@ -101,7 +119,7 @@ class _Encode(torch.autograd.Function):
         kernel, size = FORWARD[table.dtype], -(-count // block) * open_levels
         launch(kernel, size, inputs, points.device, grain=GRAIN // block)
         ctx.save_for_backward(points, table)
-        ctx.levels, ctx.open_levels = levels, open_levels
+        ctx.levels, ctx.open_levels, ctx.gradients = levels, open_levels, gradients
         return out.reshape(count, levels.count * FEATURES)
 
     @staticmethod
@@ -120,18 +138,30 @@ class _Encode(torch.autograd.Function):
             kernel, size = BACKWARD_POINTS[table.dtype], -(-len(points) // block)
             launch(kernel, size, inputs, device, grain=max(GRAIN // block, 1))
         if ctx.needs_input_grad[1]:
-            spread = _spread_by_level if device.type == "cpu" else _spread_whole_numbers
-            table_gradient = spread(points, table, layout, ctx.open_levels, out_gradient)  # type: ignore[no-untyped-call]
-            table_gradient = table_gradient.to(table.dtype)
-        return points_gradient, table_gradient, None, None
+            given = (points, layout, ctx.open_levels, out_gradient)
+            table_gradient = _towards_table(table, ctx.gradients, *given)  # type: ignore[no-untyped-call]
+        return points_gradient, table_gradient, None, None, None
 
 
-def _spread_by_level(points, table, layout, open_levels, out_gradient):  # type: ignore[no-untyped-def]
-    """Add the gradients up, one thread a level."""
-    total = torch.zeros_like(table, dtype=torch.float32)
-    inputs = [points, *layout, out_gradient, total]
+def _towards_table(table, gradients, points, layout, open_levels, out_gradient):  # type: ignore[no-untyped-def]
+    """Add the gradients up in `gradients`, or for torch if there are none."""
+    if gradients is not None:
+        gradients.dirty = True
+        total, touched = gradients.total, gradients.touched
+        _spread_by_level(points, total, layout, open_levels, out_gradient, touched)  # type: ignore[no-untyped-call]
+        return None
+    if table.device.type == "cpu":
+        total = torch.zeros_like(table, dtype=torch.float32)
+        _spread_by_level(points, total, layout, open_levels, out_gradient)  # type: ignore[no-untyped-call]
+    else:
+        total = _spread_whole_numbers(points, table, layout, open_levels, out_gradient)  # type: ignore[no-untyped-call]
+    return total.to(table.dtype)
+
+
+def _spread_by_level(points, total, layout, open_levels, out_gradient, touched=None):  # type: ignore[no-untyped-def]
+    """Add the gradients up in `total`, one thread a level."""
+    inputs = [points, *layout, out_gradient, total, touched]
     launch(backward_level, open_levels, inputs, points.device, grain=1)
-    return total
 
 
 def _spread_whole_numbers(points, table, layout, open_levels, out_gradient):  # type: ignore[no-untyped-def]

@@ -10,6 +10,8 @@ import warp as wp
 
 PRIME_Y, PRIME_Z = wp.constant(wp.uint32(2654435761)), wp.constant(wp.uint32(805459861))
 """Equation 4; x is multiplied by 1, so that neighbours along x share a cache line."""
+ENTRIES = wp.constant(8)
+"""Entries of a table whose gradients are marked together: those of one cache line."""
 
 wp.set_module_options({"enable_backward": False})
 
@@ -175,9 +177,14 @@ def backward_level(
     table_size: int,
     out_gradient: wp.array2d(dtype=wp.vec2),
     table_gradient: wp.array(dtype=wp.vec2),
+    touched: wp.array(dtype=wp.uint8),
     begin: int,
 ):
-    """Add up a whole level for each index, so that nobody else adds to its entries."""
+    """Add up a whole level for each index, so that nobody else adds to its entries.
+
+    Marks the blocks of entries that it adds to, where it is given marks. A block on the border of
+    two levels may be marked by both at once: with the same.
+    """
     level = begin + wp.tid()
     n = resolutions[level]
     offset = offsets[level]
@@ -194,6 +201,8 @@ def backward_level(
                 table_gradient[k] = (
                     table_gradient[k] + _share(fx, dx) * _share(fy, dy) * _share(fz, dz) * gradient
                 )
+                if touched.shape[0] > 0:
+                    touched[k // ENTRIES] = wp.uint8(1)
 
 
 @wp.kernel

@@ -1,18 +1,28 @@
 """One thread and many give the same bits: no two indices of a launch write one cell."""
 
+import functools
+import importlib
+import pkgutil
 from collections.abc import Callable
+from dataclasses import astuple, replace
+from typing import Any
 
 import pytest
 import torch
+import warp as wp
 from torch import Tensor
 
+from geneman import kernels
 from geneman.camera import REFERENCE, pixel_grid
 from geneman.fields.tetrahedra import Lattice, band_along, evaluate
 from geneman.kernels.antialias import antialias
 from geneman.kernels.compositing import accumulate, weigh
+from geneman.kernels.hash_grid import HashLevels, encode, encode_beside
 from geneman.kernels.launch import limited
 from geneman.kernels.rasterise import interpolate, rasterise
 from geneman.kernels.ray_march import march
+from geneman.kernels.scatter import gather, scatter_sum
+from geneman.kernels.table_adam import Moments, Pace, TableGradients, update
 from geneman.kernels.texture import footprints, read_texture
 from geneman.kernels.visibility import cast, closest, hierarchy, signed_distance
 from geneman.mesh import Mesh
@@ -67,16 +77,74 @@ def asked() -> list[Tensor]:
     return [near.distance, near.face, inside, *cast(RAYS, tree)]
 
 
-@pytest.mark.parametrize("work", [drawn, composited, extracted, textured, asked])
+def encoded() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    levels = HashLevels.geometric(levels=6, base=8, growth=1.6, table_size=2**12)
+    points = torch.rand(20_000, 3, generator=generator).requires_grad_()
+    kept: list[Tensor] = []
+    for dtype in (torch.float32, torch.bfloat16):
+        table = torch.rand(levels.offsets[-1], 2, generator=generator).to(dtype).requires_grad_()
+        features = encode(points, table, levels)
+        kept += [features, *torch.autograd.grad(features.sin().sum(), [points, table])]
+    return kept
+
+
+def scattered() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    index = torch.randint(900, (50_000,), generator=generator)
+    values = torch.rand(50_000, 3, generator=generator).requires_grad_()
+    summed = scatter_sum(values, index, 900)
+    return [summed, *torch.autograd.grad(gather(summed, index).sin().sum(), [values])]
+
+
+def learnt() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    levels = HashLevels.geometric(levels=3, base=16, growth=1.5, table_size=2**15)
+    table = torch.rand(levels.offsets[-1], 2, generator=generator).requires_grad_()
+    gradients, moments = TableGradients(table), replace(Moments.of(table), weights=table.detach())
+    for step in range(3):
+        points = torch.rand(4000, 3, generator=generator)
+        encode_beside(points, table, levels, gradients).sin().sum().backward()
+        if step == 1:
+            gradients.clear()
+        update(table, gradients, moments, Pace(1e-2, (0.9, 0.99), 1e-8))
+    return [value.clone() for value in astuple(moments)]
+
+
+WORKS = [drawn, composited, extracted, textured, asked, encoded, scattered, learnt]
+CUDA_ALONE = {"_add_sorted", "backward_whole_numbers"}
+
+
+@functools.cache
+def alone(work: Callable[[], list[Tensor]]) -> tuple[list[Tensor], frozenset[str]]:
+    """Do the work on one thread; give what came of it, and which kernels took part."""
+    launched, real = set(), wp.launch
+
+    def noted(kernel: wp.Kernel, *args: Any, **kwargs: Any) -> Any:
+        launched.add(kernel.key)
+        return real(kernel, *args, **kwargs)
+
+    with limited(1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wp, "launch", noted)
+        return work(), frozenset(launched)
+
+
+@pytest.mark.parametrize("work", WORKS)
 def test_one_thread_and_many_give_the_same_bits(work: Callable[[], list[Tensor]]):
-    with limited(1):
-        alone = work()
     for count in (2, 3, 7):
         with limited(count):
             together = work()
-        for one, many in zip(alone, together, strict=True):
+        for one, many in zip(alone(work)[0], together, strict=True):
             assert one.numel() > 0
             assert torch.equal(one, many)
+
+
+def test_every_kernel_is_among_those_that_are_compared():
+    names = [f"{kernels.__name__}.{m.name}" for m in pkgutil.iter_modules(kernels.__path__)]
+    modules = [importlib.import_module(name) for name in names]
+    every = {k.key for m in modules for k in vars(m).values() if isinstance(k, wp.Kernel)}
+    assert len(every) > 15
+    assert every - CUDA_ALONE <= frozenset().union(*(alone(work)[1] for work in WORKS))
 
 
 def test_the_limit_holds_only_inside():
