@@ -16,7 +16,7 @@ import pytest
 from backend.client import Client, RequestRefusedError
 from backend.exits import StartError
 from backend.keys import Connection, read_connection
-from blender_addon.protocol import ENDED, Event, GetJob, Job, JobChanged, JobIs, Kind, Ready
+from blender_addon.protocol import ENDED, Event, Job, JobChanged, JobIs, Kind, Ready
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"somebody"
 """Enough of a photo for the tiny chain, which only hashes it."""
@@ -125,10 +125,7 @@ def submit(client: Client, prompt: str = "", **wish: Any) -> str:
 
 
 def ended(client: Client, name: str, seconds: float = PATIENCE) -> Job:
-    """Give a job that has ended, or wait until it does."""
-    now = client.ask(GetJob(name), JobIs).job
-    if now.state in ENDED:
-        return now
+    """Wait until a job has ended and give it."""
 
     def last(event: Event) -> bool:
         return isinstance(event, JobChanged) and event.job.id == name and event.job.state in ENDED
