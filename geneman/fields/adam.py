@@ -9,6 +9,34 @@ from torch import Tensor, nn
 from geneman.fields.networks import HashEncoding
 from geneman.kernels.table_adam import Moments, Pace, TableGradients, update
 
+BETAS = (0.9, 0.99)
+"""Instant-NGP's: the second moment follows what a place looks like by now."""
+LARGE = 1 << 24
+"""Entries of a table from which used ones alone are quicker than all (docs/performance.md)."""
+
+
+def optimiser_of(
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+    encoding: HashEncoding,
+    *,
+    rate: float = 1e-3,
+    epsilon: float = 1e-15,
+    decay: float = 0.01,
+) -> torch.optim.AdamW:
+    """Choose what a field learns with: `FieldAdam` for large tables on the CPU, else torch's AdamW.
+
+    Args:
+        parameters: All that is learnt, the encoding's table among it; or groups of them, with
+            rates of their own as `lr`.
+        encoding: Whose table it is.
+        rate: Learning rate.
+        epsilon: Added to the root of the second moment.
+        decay: Share of a weight that `rate` takes away.
+    """
+    if len(encoding.table) >= LARGE and encoding.table.device.type == "cpu":
+        return FieldAdam(parameters, encoding, rate=rate, epsilon=epsilon, decay=decay)
+    return torch.optim.AdamW(parameters, rate, BETAS, eps=epsilon, weight_decay=decay, fused=True)
+
 
 class FieldAdam(torch.optim.AdamW):
     """AdamW that leaves entries of hash tables alone in steps that do not use them.
@@ -36,7 +64,7 @@ class FieldAdam(torch.optim.AdamW):
             epsilon: Added to the root of the second moment.
             decay: Share of a weight that `rate` takes away, where it is used.
         """
-        super().__init__(parameters, rate, (0.9, 0.99), eps=epsilon, weight_decay=decay, fused=True)
+        super().__init__(parameters, rate, BETAS, eps=epsilon, weight_decay=decay, fused=True)
         self.table = encoding.table
         encoding.gradients = TableGradients(self.table)
         self.gradients = encoding.gradients

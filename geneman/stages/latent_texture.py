@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, normalize
 
 from geneman.camera import Orbit
+from geneman.fields.adam import optimiser_of
 from geneman.fields.atlas import decimate
 from geneman.fields.membrane import spread
 from geneman.fields.networks import ColourField, FieldConfig
@@ -152,13 +153,12 @@ def run(
     """
     box = Box.around(mesh.vertices).padded(0.02)
     field = ColourField(config.field, box, generator).to(device)
-    optimiser = torch.optim.AdamW(
+    optimiser = optimiser_of(
         [
             {"params": list(field.encoding.parameters()), "lr": config.encoding_rate},
             {"params": list(field.network.parameters()), "lr": config.network_rate},
         ],
-        betas=(0.9, 0.99),
-        eps=1e-15,
+        field.encoding,
     )
     objective = _Objective(view, mesh, field, priors, config, report, generator)
     minimise(

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geneman.camera import Orbit
+from geneman.fields.adam import optimiser_of
 from geneman.fields.atlas import UvMap, decimate, unwrap
 from geneman.fields.networks import ColourField
 from geneman.kernels.texture import read_texture
@@ -300,7 +301,7 @@ def _refine_field(
 
     minimise(
         objective,
-        torch.optim.AdamW(colour.parameters(), config.field_rate, (0.9, 0.99), 1e-15),
+        optimiser_of(colour.parameters(), colour.encoding, rate=config.field_rate),
         stage=STAGE,
         steps=edits.recipe.steps,
         report=report,

@@ -17,6 +17,7 @@ from msgspec import Meta
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
+from geneman.fields.adam import optimiser_of
 from geneman.fields.fairing import fair_flanks
 from geneman.fields.networks import EncodingConfig, FieldConfig, RadianceField, SdfField
 from geneman.fields.shape import Shape, largest_component
@@ -104,7 +105,6 @@ class SculptConfig:
 
 REGULARISED_POINTS = 100_000
 LOWEST_NOISE = 0.02
-BETAS, EPSILON = (0.9, 0.99), 1e-15
 
 
 def run(
@@ -141,7 +141,7 @@ def run(
     first_distance = _first_distance(field, view, config)
     learnt = SdfField(config.field, box, generator, first_distance, reach=config.reach)
     shape = Shape(learnt.to(device))
-    optimiser = torch.optim.AdamW(learnt.parameters(), betas=BETAS, eps=EPSILON)
+    optimiser = optimiser_of(learnt.parameters(), learnt.encoding)
     reference = _Reference.of(view, config.size, device)
     lattice = Lattice(box, int(config.resolution(0)))
     band = band_along(learnt.initial, lattice)

@@ -6,13 +6,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geneman.fields.adam import FieldAdam
+from geneman.fields.networks import ColourField, EncodingConfig, FieldConfig
 from geneman.kernels.hash_grid import HashLevels, encode
+from geneman.mesh import Box
 from tests.benchmarks.kernels_measure import Limits, Peer, Work, in_turn, row
 from tests.oracles import hash_grid_torch as plain
 
 POINTS = 131_072
 PEER = "plain torch (nerfstudio's fallback)"
 GOAL = 30.0
+SURFACE_POINTS = 32_768
+TABLES = {
+    "12 levels of 2^17": EncodingConfig(levels=12, log2_table=17, growth=1.4),
+    "14 levels of 2^18": EncodingConfig(levels=14, log2_table=18),
+    "16 levels of 2^19": EncodingConfig(),
+    "16 levels of 2^22": EncodingConfig(log2_table=22),
+}
+"""Those of `standard`'s shape and colours, the paper's, and one that few points fill."""
 
 
 def inputs(points: int = POINTS) -> tuple[HashLevels, Tensor, Tensor, Tensor]:
@@ -54,7 +65,33 @@ def rows(limits: Limits) -> list[dict[str, Any]]:
         share = limits.share(work, mine)
         found.append(row(f"hash grid {name}", 1e3 * mine, peer=peer, limit_share=share))
     found.append(_half_table(levels, points, table))
-    return found
+    return found + [learning(name, config) for name, config in TABLES.items()]
+
+
+def learning(name: str, config: EncodingConfig) -> dict[str, Any]:
+    """Time forgetting, adjoint and step of a table that learns from points on a sphere.
+
+    Used entries alone beside torch's fused AdamW over the whole table.
+    """
+    box = Box((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5))
+    generator = torch.Generator().manual_seed(0)
+    points = torch.nn.functional.normalize(torch.randn(SURFACE_POINTS, 3, generator=generator))
+    fields = [ColourField(FieldConfig(config), box, generator) for _ in range(2)]
+    optimisers: list[torch.optim.Optimizer] = [
+        FieldAdam(fields[0].parameters(), fields[0].encoding),
+        torch.optim.AdamW(fields[1].parameters(), 1e-3, (0.9, 0.99), 1e-15, fused=True),
+    ]
+
+    def learn(field: ColourField, optimiser: torch.optim.Optimizer) -> None:
+        features = field.encoding(0.3 * points)
+        optimiser.zero_grad()
+        features.sum().backward()
+        optimiser.step()
+
+    calls = [partial(learn, *pair) for pair in zip(fields, optimisers, strict=True)]
+    mine, whole = in_turn(calls, 9)
+    peer = Peer("torch's fused AdamW", 1e3 * whole)
+    return row(f"look-up, adjoint and Adam, {name}", 1e3 * mine, peer=peer)
 
 
 def _half_table(levels: HashLevels, points: Tensor, table: Tensor) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from geneman.fields.adam import FieldAdam
+from geneman.fields import adam
+from geneman.fields.adam import FieldAdam, optimiser_of
 from geneman.fields.networks import ColourField, EncodingConfig, FieldConfig
 from geneman.mesh import Box
 from geneman.progress import Cancelled, StepDone, silent
@@ -139,3 +140,15 @@ def test_forgotten_gradients_move_nothing():
     before = field.encoding.table.detach().clone()
     optimiser.step()
     assert torch.equal(field.encoding.table.detach(), before)
+
+
+def test_only_large_tables_are_learnt_by_entries(monkeypatch):
+    field = a_field()
+    small = optimiser_of(field.parameters(), field.encoding, rate=2e-3, epsilon=1e-8, decay=0.0)
+    assert type(small) is torch.optim.AdamW
+    assert field.encoding.gradients is None
+    monkeypatch.setattr(adam, "LARGE", len(field.encoding.table))
+    large = optimiser_of(field.parameters(), field.encoding, rate=2e-3, epsilon=1e-8, decay=0.0)
+    assert type(large) is FieldAdam
+    for name in ("lr", "betas", "eps", "weight_decay", "fused"):
+        assert small.param_groups[0][name] == large.param_groups[0][name]

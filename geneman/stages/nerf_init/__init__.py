@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geneman.camera import Orbit, Rays, pixel_grid
+from geneman.fields.adam import optimiser_of
 from geneman.fields.networks import RadianceField
 from geneman.priors.bundle import Guidance, Priors
 from geneman.priors.drawn_views import DrawnViews
@@ -72,8 +73,8 @@ def run(
     volume = RadianceField(config.field, box, generator, grid).to(device)
     occupancy = OccupancyGrid(box, config.occupancy_resolution).to(device)
     work = _NerfInit(view, priors, config, volume, occupancy, generator, device)
-    optimiser = torch.optim.Adam(
-        volume.parameters(), config.learning_rate, betas=(0.9, 0.99), eps=1e-8, fused=True
+    optimiser = optimiser_of(
+        volume.parameters(), volume.encoding, rate=config.learning_rate, epsilon=1e-8, decay=0.0
     )
 
     def objective(step: int) -> Losses:
