@@ -27,15 +27,13 @@ def test_without_the_packages_nothing_is_taken_over():
         assert verdict.remedy == entry.install
 
 
-def test_automatically_only_what_licences_allow_and_keeps_every_contract(stand_ins):
-    assert taken() == {"encode"}
-    assert chosen({})["encode"] is tinycudann.encode
+def test_automatically_nothing_that_was_not_timed_or_consented_to(stand_ins):
+    assert taken() == set()
+    assert chosen({CHOICE: "tinycudann"})["encode"] is tinycudann.encode
 
 
 def test_consent_lets_a_non_commercial_package_in(stand_ins):
-    assert taken(**{CONSENT: "nvdiffrast"}) == {
-        *("encode", "rasterise", "interpolate", "read_texture")
-    }
+    assert taken(**{CONSENT: "nvdiffrast"}) == {"rasterise", "interpolate", "read_texture"}
 
 
 def test_named_packages_do_all_they_can_and_others_nothing(stand_ins):
@@ -45,7 +43,9 @@ def test_named_packages_do_all_they_can_and_others_nothing(stand_ins):
 
 
 def test_the_price_of_what_is_used_is_told(stand_ins):
-    used = judge(ENTRIES["tinycudann"], Wishes(), cuda=True)
+    asked = Wishes(named=frozenset({"tinycudann"}))
+    used = judge(ENTRIES["tinycudann"], asked, cuda=True)
+    assert used.operations == ("encode",)
     assert used.reason.endswith("not to the bit")
     left = judge(ENTRIES["kaolin"], Wishes(), cuda=True)
     assert left.operations == ()
