@@ -15,8 +15,7 @@ LIMITS = """\
 - Clothes with a shape of their own (ball gowns, wings, armour), animals, wheelchairs and more than
   one person are guesses.
 - Children, and people who sit, are rarer in the data than adults who stand.
-- The back is a guess that fits the front; its colours paint nothing until their error is small
-  (`PAINTS_BELOW` in the code that uses them)."""
+- The back is a guess that fits the front: of colours that the photo does not show it knows none."""
 
 
 def model_card(record: Mapping[str, Any]) -> str:
@@ -34,7 +33,8 @@ def model_card(record: Mapping[str, Any]) -> str:
 # Geometry prior
 
 The normals and depth of a person in one photo, and those and the colours of the side that it does
-not show. Architecture: a U-Net on 4 x 4 blocks of pixels with a finer head, 6.7 million weights.
+not show. Architecture: a U-Net on 4 x 4 blocks of pixels with a finer head, and attention from the
+hidden side's blocks to the photo's, whose colours they borrow; 7 million weights.
 
 Licence: Apache-2.0.
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from msgspec import Meta
@@ -87,6 +87,8 @@ class GeometryTraining:
     """Minutes between validations, each of which writes the weights."""
     validation: Annotated[int, Meta(ge=1)] = 32
     """Samples of people never trained on."""
+    part: Literal["all", "colours"] = "all"
+    """What learns: everything, or only where the hidden side's colours are borrowed."""
     seed: int = 0
     """Of the samples and the first weights."""
 
@@ -233,6 +235,9 @@ def train(
         OptionError: There is no such device here, or these weights cannot be read.
     """
     network = _first(widths, start_from, config.seed)
+    if config.part == "colours":
+        network.requires_grad_(requires_grad=False)
+        network.borrow.requires_grad_()
     everybody = _everybody(people, wardrobe, config)
     out.mkdir(parents=True, exist_ok=True)
     run = _Run(config, out, network, everybody, _commands(out / WEIGHTS_FILE, start_from))

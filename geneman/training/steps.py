@@ -65,6 +65,6 @@ class OrthogonalSteps:
 
 
 def sorted_weights(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Give a network's kernels and matrices, and all its other weights."""
-    everything = list(network.parameters())
+    """Give a network's kernels and matrices, and all its other weights, if they are trained."""
+    everything = [weight for weight in network.parameters() if weight.requires_grad]
     return [p for p in everything if p.ndim > 1], [p for p in everything if p.ndim <= 1]

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
 
 from geneman.camera import REFERENCE
 from geneman.priors.bundle import ShapePrior
 from geneman.priors.bundled.geometry_network import (
+    Borrowing,
     GeometryNetwork,
     Widths,
     read_weights,
@@ -17,13 +17,13 @@ from geneman.priors.bundled.geometry_network import (
     write_weights,
 )
 from geneman.priors.bundled.geometry_prior import (
-    PAINTS_BELOW,
     THINNEST,
     WEIGHTS,
     GeometryPrior,
     Trust,
     bundled_shape_prior,
 )
+from geneman.priors.bundled.hidden_colour import weave
 from geneman.priors.bundled.inflation import Inflation
 from geneman.priors.bundled.membranes import resized
 from tests.synthetic import figure_view
@@ -106,23 +106,65 @@ def test_what_lies_outside_the_mask_is_never_seen():
     assert torch.equal(shown(colour, cover), shown(other, cover))
 
 
-def test_a_network_that_paints_agrees_with_the_photo_along_the_outline(prior, figure):
-    found = guess_of(dataclasses.replace(prior, paints=True), figure).hidden.colour
-    network = prior.ask(figure.colour, figure.mask)[0].hidden_colour[0].movedim(0, -1)
-    network = torch.from_numpy(resized(network.double().numpy(), SIZE)).float()
-    inside = figure.inside
-    core = ndimage.distance_transform_edt(inside.numpy())
-    rim = torch.from_numpy((core > 2) & (core < 5))
-    before = (network - figure.colour).abs()[rim].mean()
-    assert (found - figure.colour).abs()[rim].mean() < 0.8 * before
+def test_the_hidden_side_wears_only_what_the_photo_shows(prior, figure):
+    worn = prior.ask(figure.colour, figure.mask)[0].hidden_colour[0].movedim(0, -1)
+    small = torch.from_numpy(resized(figure.colour.double().numpy(), prior.look)).float()
+    cover = torch.from_numpy(resized(figure.mask.double().numpy(), prior.look)) > 0.5
+    shown_there = small[cover]
+    for found, limit in (
+        (worn[cover].amin(0), shown_there.amin(0)),
+        (-worn[cover].amax(0), -shown_there.amax(0)),
+    ):
+        assert (found >= limit - 0.02).all()
 
 
-def test_only_weights_that_paint_well_paint(prior, tmp_path):
-    for error, paints in ((PAINTS_BELOW / 2, True), (PAINTS_BELOW * 2, False)):
-        path = tmp_path / "g.safetensors"
-        record = {"validation": {"colour_error": error}}
-        write_weights(path, prior.network.widths, prior.network.state_dict(), record)
-        assert GeometryPrior.from_file(path).paints is paints
+def test_blocks_borrow_from_those_that_offer_what_they_wish():
+    lookup = Borrowing(8, 8).eval()
+    for asks in (lookup.wish, lookup.offer):
+        for layer in (asks[0], asks[2]):
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+    photo = torch.rand(1, 4, 64, 64)
+    photo[:, 3] = -1.0
+    photo[:, 3, 16:48, 16:48] = 1.0
+    features = torch.zeros(1, 8, 16, 16), torch.zeros(1, 8, 8, 8)
+    with torch.no_grad():
+        lookup.nearness.fill_(-20.0)  # nothing counts: everybody wears the mean
+        mean = lookup(*features, photo, photo[:, :3])[0, :, 20:44, 20:44]
+        lookup.nearness.fill_(1e4)  # only what is in front counts
+        own = lookup(*features, photo, photo[:, :3])[0, :, 20:44, 20:44]
+    wanted = photo[0, :3, 16:48, 16:48].mean(dim=(1, 2))
+    torch.testing.assert_close(mean, wanted[:, None, None].expand_as(mean), atol=1e-4, rtol=0)
+    blocks = torch.nn.functional.avg_pool2d(photo[:, :3], 4)
+    smooth = torch.nn.functional.interpolate(blocks, scale_factor=4.0, mode="bilinear")
+    torch.testing.assert_close(own, smooth[0, :, 20:44, 20:44], atol=1e-4, rtol=0)
+
+
+def test_a_photo_of_nobody_borrows_nothing_and_breaks_nothing(prior):
+    nobody = torch.full((1, 4, 64, 64), -1.0)
+    assert prior.network(nobody).hidden_colour.isfinite().all()
+
+
+def test_the_back_has_the_weave_of_what_is_worn_and_not_the_face():
+    generator = np.random.default_rng(0)
+    cover = np.zeros((256, 256))
+    cover[40:220, 60:200] = 1.0
+    shirt, skin, hair = (
+        np.array([0.2, 0.3, 0.6]),
+        np.array([0.8, 0.6, 0.5]),
+        np.array([0.2, 0.1, 0.1]),
+    )
+    threads = 0.015 * generator.standard_normal((256, 256, 1))
+    front, back = (
+        np.broadcast_to(shirt, (256, 256, 3)).copy(),
+        np.broadcast_to(shirt, (256, 256, 3)).copy(),
+    )
+    front[:100], back[:100] = skin, hair
+    front += threads
+    found = weave(back, front.astype(np.float32), cover)
+    below, above = np.s_[130:210, 70:190], np.s_[50:80, 70:190]
+    assert np.abs(found - front)[below].mean() < 0.2 * np.abs(back - front)[below].mean()
+    assert np.abs(found - back)[above].max() < 0.01
 
 
 def test_a_network_that_has_earned_no_trust_changes_nothing(prior, figure):

@@ -179,6 +179,36 @@ def test_a_run_can_begin_with_weights_of_another_shape_than_the_standard(tmp_pat
         torch.testing.assert_close(value, before.state_dict()[name], atol=1e-3, rtol=0)
 
 
+@avatars
+def test_colours_can_be_trained_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("geneman.training.geometry_prior.TRUSTED", 1)
+    before = GeometryNetwork(TINY)
+    write_weights(tmp_path / "begin.safetensors", TINY, before.state_dict(), {})
+    config = GeometryTraining(
+        minutes=0.02,
+        batch=2,
+        size=64,
+        workers=0,
+        device="cpu",
+        validation=1,
+        part="colours",
+        ema=0.0,
+    )
+    train(
+        some_people(tmp_path / "people"),
+        None,
+        tmp_path / "out",
+        config,
+        lambda _: None,
+        start_from=tmp_path / "begin.safetensors",
+    )
+    after, _ = read_weights(tmp_path / "out" / "geometry.safetensors")
+    halves = {name: value.half().float() for name, value in before.state_dict().items()}
+    changed = {n for n, v in after.state_dict().items() if not torch.equal(v, halves[n])}
+    assert changed
+    assert all(name.startswith("borrow.") for name in changed)
+
+
 @pytest.mark.parametrize("content", [None, b"no weights"])
 def test_weights_that_cannot_be_read_are_refused_before_anything_is_rendered(tmp_path, content):
     file = tmp_path / "begin.safetensors"

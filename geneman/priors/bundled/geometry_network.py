@@ -14,7 +14,14 @@ from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pixel_shuffle, pixel_unshuffle, silu
+from torch.nn.functional import (
+    avg_pool2d,
+    normalize,
+    pixel_shuffle,
+    pixel_unshuffle,
+    silu,
+    softplus,
+)
 
 from geneman.storage import write_whole
 
@@ -23,6 +30,12 @@ BLOCK = 4
 
 HALF = 2
 """Side of the blocks in which details are drawn."""
+
+KEY = 48
+"""Channels by which the hidden side's blocks find those of the photo that are like them."""
+
+WAVES = (1.6, 3.1, 6.3)
+"""Radians from the image's middle to its edge by which blocks know where they are."""
 
 VISIBLE, HIDDEN = (3, 1), (3, 1, 3, 1)
 """Channels: normal and depth, of the hidden side its colour besides, and how much is its own."""
@@ -94,6 +107,7 @@ class GeometryNetwork(nn.Module):
         self.detail = nn.Conv2d(widths.fine + 4 * HALF**2, widths.fine, 3, padding=1)
         self.visible = nn.Conv2d(widths.fine, sum(VISIBLE) * HALF**2, 3, padding=1)
         self.hidden = nn.Conv2d(widths.fine, sum(HIDDEN), 3, padding=1)
+        self.borrow = Borrowing(levels[0], levels[1])
         for shuffled in (self.finer, self.visible):
             _alike(shuffled)
 
@@ -107,8 +121,9 @@ class GeometryNetwork(nn.Module):
                 passed.append(x)
                 x = self.shrink[level](x)
         for grow, blocks in zip(self.grow, self.up, strict=True):
-            x = nn.functional.interpolate(grow(x), scale_factor=2.0)
+            wider, x = x, nn.functional.interpolate(grow(x), scale_factor=2.0)
             x = blocks(torch.cat([x, passed.pop()], dim=1))
+        features = x
         x = silu(pixel_shuffle(self.finer(silu(x)), BLOCK // HALF))
         x = silu(self.detail(torch.cat([x, pixel_unshuffle(photo, HALF)], dim=1)))
         visible = pixel_shuffle(self.visible(x), HALF).float()
@@ -118,6 +133,8 @@ class GeometryNetwork(nn.Module):
         )
         normal, depth = visible.split(VISIBLE, dim=1)
         hidden_normal, hidden_depth, painted, own = hidden.split(HIDDEN, dim=1)
+        # A shirt's back is like its front, a head's is not: the network chooses by pixel.
+        dull = photo[:, :3].float().lerp(painted, own.sigmoid())
         # An untrained network looks at the viewer, and away from them.
         towards = visible.new_tensor([0.0, 0.0, 1.0])[:, None, None]
         return BothSides(
@@ -125,9 +142,100 @@ class GeometryNetwork(nn.Module):
             depth * DEPTH_UNIT,
             normalize(hidden_normal - towards, dim=1),
             hidden_depth * DEPTH_UNIT,
-            # A shirt's back is like its front, a head's is not: the network chooses by pixel.
-            photo[:, :3].lerp(painted, own.sigmoid()) * PAPER + PAPER,
+            self.borrow(*(each.float().contiguous() for each in (features, wider, photo, dull)))
+            * PAPER
+            + PAPER,
         )
+
+
+class Borrowing(nn.Module):
+    """Gives each block of the hidden side a colour that the photo shows somewhere.
+
+    What a network paints is the mean of what may be there, which is grey; what is worn behind is
+    nearly always worn in front too. So each hidden block asks all visible ones for their colour
+    (attention), and near ones count more, as far as training finds that they should.
+    """
+
+    def __init__(self, width: int, wider: int) -> None:
+        super().__init__()
+        self.width_norm, self.wider_norm = nn.GroupNorm(8, width), nn.GroupNorm(8, wider)
+        given = width + wider + 2 * 3 + len(WAVES) * 4
+        self.wish, self.offer = (
+            nn.Sequential(nn.Conv2d(given, 96, 3, padding=1), nn.SiLU(), nn.Conv2d(96, KEY, 1))
+            for _ in range(2)
+        )
+        self.nearness = nn.Parameter(torch.tensor(1.0))
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c n n"],
+        wider: Float[Tensor, "b d m m"],
+        photo: Float[Tensor, "b 4 s s"],
+        dull: Float[Tensor, "b 3 s s"],
+    ) -> Float[Tensor, "b 3 s s"]:
+        """Look up the hidden side's colours.
+
+        Args:
+            x: Features of the blocks.
+            wider: Features of blocks twice as large.
+            photo: As `shown` lays it out.
+            dull: What the network would paint, in the photo's range.
+
+        Returns:
+            In the photo's range.
+        """
+        with torch.autocast(x.device.type, enabled=False):  # shares need more than eight bits
+            return self._borrowed(x, wider, photo, dull)
+
+    def _borrowed(self, x: Tensor, wider: Tensor, photo: Tensor, dull: Tensor) -> Tensor:
+        cover = avg_pool2d((photo[:, 3:] + 1) / 2, BLOCK)
+        worn = avg_pool2d(photo[:, :3], BLOCK) / cover.clamp_min(1e-2)
+        inside = cover > 0.5  # noqa: PLR2004 (a half is a half)
+        place = _places(x)
+        features = torch.cat(
+            [
+                silu(self.width_norm(x)),
+                nn.functional.interpolate(silu(self.wider_norm(wider)), scale_factor=2.0),
+                torch.where(inside, worn, 0.0),
+                avg_pool2d(dull, BLOCK) * inside,
+                torch.cat(
+                    [f(place * wave) for wave in WAVES for f in (torch.sin, torch.cos)], 1
+                ).expand(len(x), -1, -1, -1),
+            ],
+            dim=1,
+        )
+        wish, offer = self.wish(features), self.offer(features)
+        found = torch.stack(
+            [
+                self._looked_up(*each, place[0])
+                for each in zip(wish, offer, worn, inside, strict=True)
+            ]
+        )
+        # Around the person the outermost blocks go on, for the blend that makes pixels of blocks.
+        share = avg_pool2d(inside.float(), 3, 1, 1)
+        around = avg_pool2d(found, 3, 1, 1) / share.clamp_min(1e-2)
+        return nn.functional.interpolate(
+            torch.where(inside, found, around), scale_factor=float(BLOCK), mode="bilinear"
+        )
+
+    def _looked_up(
+        self, wish: Tensor, offer: Tensor, worn: Tensor, inside: Tensor, place: Tensor
+    ) -> Tensor:
+        """Answer one image's blocks; 0 outside the person."""
+        at = inside[0].flatten().nonzero()[:, 0]
+        asked, offered, colours, where = (
+            plane.flatten(1)[:, at].T for plane in (wish, offer, worn, place)
+        )
+        apart = torch.cdist(where, where).square() * softplus(self.nearness)
+        share = (asked @ offered.T * KEY**-0.5 - apart).softmax(dim=1)
+        answer = worn.new_zeros(worn.flatten(1).shape)
+        return answer.index_copy(1, at, (share @ colours).T).reshape(worn.shape)
+
+
+def _places(like: Tensor) -> Float[Tensor, "1 2 n n"]:
+    """Give the blocks' places in the image, from -1 to 1."""
+    along = torch.linspace(-1, 1, like.shape[-1], device=like.device)
+    return torch.stack(torch.meshgrid(along, along, indexing="xy"))[None]
 
 
 def _alike(shuffled: nn.Conv2d) -> None:

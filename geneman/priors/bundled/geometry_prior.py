@@ -4,7 +4,8 @@ The network sees the photo at 256 pixels or fewer and is believed as far as it h
 pixel by pixel where the photo and its mirror image tell it the same, quantity by quantity as it was
 better on people held out from training than silhouette and pose are (the inflation). Its normals
 are integrated onto the depth, given maps are followed where there are any, and the hidden side
-keeps its thickness behind them.
+keeps its thickness behind them. Its colours are the photo's, looked up where the network says, with
+the folds and the weave of what is worn in front.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -26,9 +26,9 @@ from geneman.priors.bundled.geometry_network import (
     read_weights,
     shown,
 )
-from geneman.priors.bundled.hidden_colour import paint_hidden_side
+from geneman.priors.bundled.hidden_colour import weave
 from geneman.priors.bundled.inflation import Inflation
-from geneman.priors.bundled.membranes import Map, Pixels, blurred, membrane, resized
+from geneman.priors.bundled.membranes import Map, Pixels, blurred, resized
 from geneman.priors.bundled.relief import array_of, carried_out, enlarged, normals_of, relief
 from geneman.storage import digest_of_file
 from geneman.view import Framing, HiddenSide
@@ -38,12 +38,6 @@ WEIGHTS = Path(__file__).parent.parent / "weights" / "geometry.safetensors"
 
 LOOK, FINE = 256, 512
 """Sides of what a fully trained network sees, and of the grid that normals are integrated on."""
-
-PAINTS_BELOW = 0.06
-"""Mean error of hidden colours on held-out people below which the network paints the hidden side.
-
-Until then its colours are dull and faces shine through hair, by eye; the photo's own materials
-look better."""
 
 THINNEST = 0.006
 """Least thickness of a person in scene units: about a centimetre of a standing adult."""
@@ -72,8 +66,6 @@ class GeometryPrior:
     look: int = LOOK
     """Side of the pictures that the network was last trained on: what it sees of the photo."""
     trust: Trust = Trust()
-    paints: bool = False
-    """Whether the hidden side's colours are the network's, or made of the photo's materials."""
 
     @staticmethod
     def from_file(path: Path = WEIGHTS) -> "GeometryPrior":
@@ -83,8 +75,6 @@ class GeometryPrior:
             FileNotFoundError: There are none; the caller keeps a prior that needs none.
         """
         network, record = read_weights(path)
-        figures = record.get("validation")
-        error = figures.get("colour_error", 1.0) if isinstance(figures, dict) else 1.0
         trust = record.get("trust")
         believed = Trust(**trust) if isinstance(trust, dict) else Trust()
         look = record.get("size")
@@ -94,7 +84,6 @@ class GeometryPrior:
             name=f"geometry prior {digest_of_file(path)[:8]}",
             look=look if isinstance(look, int) else LOOK,
             trust=believed,
-            paints=error < PAINTS_BELOW,
         )
 
     def surfaces(
@@ -120,18 +109,15 @@ class GeometryPrior:
         shift = REFERENCE.distance - np.median(((front + back) / 2)[sides.inside])
         near, far = (enlarged(side + shift, sides.inside, size) for side in (front, back))
         visible = sides.upright(sides.normal, size) if normal is None else normal
-        if self.paints:
-            own = enlarged(sides.colour, sides.inside, size)
-            painted = _agreeing(own, array_of(colour), cover)
-        else:
-            painted = paint_hidden_side(colour.cpu().numpy(), cover, landmarks.cpu().numpy())
+        borrowed = enlarged(sides.colour, sides.inside, size)
+        worn = weave(borrowed, colour.cpu().numpy(), cover)
         return Surfaces(
             normal=visible.to(mask),
             depth=torch.from_numpy(near).to(mask),
             hidden=HiddenSide(
                 depth=torch.from_numpy(far).to(mask),
                 normal=-normals_of(far).to(mask),
-                colour=torch.from_numpy(painted).to(mask),
+                colour=torch.from_numpy(worn).to(mask),
             ),
         )
 
@@ -252,23 +238,3 @@ class _Sides:
     def upright(self, normal: NDArray[np.float64], size: int) -> Tensor:
         """Enlarge normals and give them length 1 again."""
         return normalize(torch.from_numpy(enlarged(normal, self.inside, size)), dim=-1)
-
-
-def _agreeing(
-    painted: NDArray[np.float64], colour: NDArray[np.float64], cover: Map
-) -> NDArray[np.float64]:
-    """Move the hidden side's colours to the photo's where both show the same material.
-
-    Along the outline the two sides meet: a shirt's back has its front's colour there. Where
-    they differ much the network means another material (hair behind a cheek), and is believed.
-    """
-    inside = resized(cover, LOOK) > 0.5  # noqa: PLR2004
-    back = resized(carried_out(painted, cover > 0.5), LOOK)  # noqa: PLR2004
-    front = resized(carried_out(colour, cover > 0.5), LOOK)  # noqa: PLR2004
-    depth_in = ndimage.distance_transform_edt(inside)
-    rim = ((depth_in >= 2) & (depth_in <= 7)).astype(np.float64)  # noqa: PLR2004 (pixels)
-    apart = np.stack([blurred((front - back)[..., c], 1.5) for c in range(3)], axis=-1)
-    alike = rim * np.exp(-((np.linalg.norm(apart, axis=-1) / 0.25) ** 2))
-    corrections = [membrane(inside, apart[..., c], 0.1 * alike, stiffness=2.0) for c in range(3)]
-    moved = np.stack([enlarged(change, inside, len(cover)) for change in corrections], axis=-1)
-    return np.clip(painted + moved, 0.0, 1.0)

@@ -44,6 +44,37 @@ COLLAR = -0.12
 """Where the back of a collar ends, in torso heights below the shoulders."""
 
 
+SAME = 0.15
+"""Distance of sRGB colours within which the hidden side is what the photo shows in front of it."""
+
+
+def weave(borrowed: Picture, colour: NDArray[np.float32], cover: Map) -> Picture:
+    """Give the hidden side's colours the folds and the weave of the same material in front.
+
+    Args:
+        borrowed: H W 3, sRGB, what the network has looked up; smooth.
+        colour: H W 3, sRGB in [0, 1], clean foreground colours.
+        cover: H W in [0, 1].
+    """
+    size = cover.shape[0]
+    small, behind = (resized(image.astype(np.float64), WORKING) for image in (colour, borrowed))
+    inside = resized(cover, WORKING) > 0.6  # noqa: PLR2004 (clear of the outline)
+    material = _material(small, inside)
+    plain = _plain(small, material) * np.exp(
+        -((np.linalg.norm(behind - material, axis=-1) / SAME) ** 4)
+    )
+    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    smooth, weight = (resized(image[tuple(nearest)], size) for image in (material, plain))
+    return np.clip(borrowed + weight[..., None] * (colour - smooth), 0.0, 1.0)
+
+
+def _plain(colour: Picture, material: Picture) -> Map:
+    """Say where the front is just its material, so that its folds and weave serve the back too."""
+    unlike = ndimage.maximum_filter(np.linalg.norm(colour - material, axis=-1), 3)
+    plain: Map = np.exp(-((blurred(unlike, 1.0) / 0.2) ** 4))
+    return plain
+
+
 def paint_hidden_side(
     colour: NDArray[np.float32], cover: Map, landmarks: NDArray[np.float32]
 ) -> Picture:
@@ -58,10 +89,7 @@ def paint_hidden_side(
     small = resized(colour.astype(np.float64), WORKING)
     inside = resized(cover, WORKING) > 0.6  # noqa: PLR2004 (clear of the outline)
     material = _material(small, inside)
-    # Where the front is just its material, its folds and weave serve the back as well.
-    unlike = ndimage.maximum_filter(np.linalg.norm(small - material, axis=-1), 3)
-    unlike = blurred(unlike, 1.0)
-    plain = np.exp(-((unlike / 0.2) ** 4))
+    plain = _plain(small, material)
     torso = _Torso.of(landmarks)
     if torso is not None:
         closed = _closed_garment(material, inside, torso)
