@@ -44,6 +44,9 @@ COLLAR = -0.12
 """Where the back of a collar ends, in torso heights below the shoulders."""
 
 
+RIM = 2.0
+"""Pixels of the working grid next to the outline that give no weave; as many more give some."""
+
 SAME = 0.15
 """Distance of sRGB colours within which the hidden side is what the photo shows in front of it."""
 
@@ -60,9 +63,10 @@ def weave(borrowed: Picture, colour: NDArray[np.float32], cover: Map) -> Picture
     small, behind = (resized(image.astype(np.float64), WORKING) for image in (colour, borrowed))
     inside = resized(cover, WORKING) > 0.6  # noqa: PLR2004 (clear of the outline)
     material = _material(small, inside)
-    plain = _plain(small, material) * np.exp(
-        -((np.linalg.norm(behind - material, axis=-1) / SAME) ** 4)
-    )
+    same = np.exp(-((np.linalg.norm(behind - material, axis=-1) / SAME) ** 4))
+    # Along the outline the cut-out's mixed pixels would draw a line around the back.
+    clear = np.clip(ndimage.distance_transform_edt(inside) / RIM - 1, 0.0, 1.0)
+    plain = _plain(small, material) * same * clear
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
     smooth, weight = (resized(image[tuple(nearest)], size) for image in (material, plain))
     return np.clip(borrowed + weight[..., None] * (colour - smooth), 0.0, 1.0)
