@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from geneman.camera import REFERENCE
+from geneman.landmarks import HIPS, NOSE, SHOULDERS
 from geneman.priors.bundle import ShapePrior
 from geneman.priors.bundled.geometry_network import (
     Borrowing,
@@ -23,12 +24,13 @@ from geneman.priors.bundled.geometry_prior import (
     Trust,
     bundled_shape_prior,
 )
-from geneman.priors.bundled.hidden_colour import weave
+from geneman.priors.bundled.hidden_colour import settle, weave
 from geneman.priors.bundled.inflation import Inflation
 from geneman.priors.bundled.membranes import resized
 from tests.synthetic import figure_view
 
 SIZE = 192
+NOBODY = np.zeros((33, 4), np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +121,7 @@ def test_the_hidden_side_wears_only_what_the_photo_shows(prior, figure):
 
 
 def test_blocks_borrow_from_those_that_offer_what_they_wish():
-    lookup = Borrowing(8, 8).eval()
+    lookup = Borrowing(8, 8)
     for asks in (lookup.wish, lookup.offer):
         for layer in (asks[0], asks[2]):
             torch.nn.init.zeros_(layer.weight)
@@ -130,9 +132,9 @@ def test_blocks_borrow_from_those_that_offer_what_they_wish():
     features = torch.zeros(1, 8, 16, 16), torch.zeros(1, 8, 8, 8)
     with torch.no_grad():
         lookup.nearness.fill_(-20.0)  # nothing counts: everybody wears the mean
-        mean = lookup(*features, photo, photo[:, :3])[0, :, 20:44, 20:44]
+        mean = lookup(*features, photo, photo[:, :3])[0, :3, 20:44, 20:44]
         lookup.nearness.fill_(1e4)  # only what is in front counts
-        own = lookup(*features, photo, photo[:, :3])[0, :, 20:44, 20:44]
+        own = lookup(*features, photo, photo[:, :3])[0, :3, 20:44, 20:44]
     wanted = photo[0, :3, 16:48, 16:48].mean(dim=(1, 2))
     torch.testing.assert_close(mean, wanted[:, None, None].expand_as(mean), atol=1e-4, rtol=0)
     blocks = torch.nn.functional.avg_pool2d(photo[:, :3], 4)
@@ -143,6 +145,42 @@ def test_blocks_borrow_from_those_that_offer_what_they_wish():
 def test_a_photo_of_nobody_borrows_nothing_and_breaks_nothing(prior):
     nobody = torch.full((1, 4, 64, 64), -1.0)
     assert prior.network(nobody).hidden_colour.isfinite().all()
+
+
+def test_where_the_attention_is_divided_most_of_it_is_worn_and_its_share_is_told():
+    lookup = Borrowing(8, 8).eval()
+    with torch.no_grad():
+        for asks in (lookup.wish, lookup.offer):
+            asks[2].weight.zero_()
+            asks[2].bias.zero_()
+        lookup.nearness.fill_(-20.0)  # everybody looks at everything
+        photo = torch.zeros(1, 4, 64, 64)
+        photo[:, 0, :, :40], photo[:, 2, :, 40:], photo[:, 3] = 1.0, 1.0, 1.0
+        features = torch.zeros(1, 8, 16, 16), torch.zeros(1, 8, 8, 8)
+        found = lookup(*features, photo, photo[:, :3])
+        mean = lookup.train()(*features, photo, photo[:, :3])
+    red, grey = torch.tensor([1.0, 0.0, 0.0, 0.625]), torch.tensor([0.625, 0.0, 0.375, 1.0])
+    for seen, wanted in ((found, red), (mean, grey)):
+        torch.testing.assert_close(seen[0, :, 32, 32], wanted, atol=1e-3, rtol=0)
+
+
+def test_a_trunk_wears_behind_what_it_wears_in_front_where_nothing_else_is_agreed_on(figure):
+    size = figure.size
+    colour, cover = figure.colour.numpy(), figure.mask.double().numpy()
+    grey = np.full((size, size, 3), 0.5)
+    points = figure.landmarks.numpy()
+    undecided, decided = (
+        settle(grey, np.full((size, size), share), colour, cover, points) for share in (0.2, 0.9)
+    )
+    assert np.abs(decided - grey).max() < 1e-2
+    high, low = (size * (1 - points[[*pair], 1].mean()) / 2 for pair in (SHOULDERS, HIPS))
+    trunk = np.s_[
+        round(high + 0.2 * (low - high)) : round(low), int(0.47 * size) : int(0.53 * size)
+    ]
+    apart = [np.abs(found - colour)[trunk].mean() for found in (undecided, grey)]
+    assert apart[0] < 0.4 * apart[1]
+    row, column = (round(size * (1 + sign * points[NOSE, i]) / 2) for i, sign in ((1, -1), (0, 1)))
+    assert np.abs(undecided - grey)[row, column].max() < 0.01, "the head's own"
 
 
 def test_the_back_has_the_weave_of_what_is_worn_and_not_the_face():
@@ -161,7 +199,7 @@ def test_the_back_has_the_weave_of_what_is_worn_and_not_the_face():
     )
     front[:100], back[:100] = skin, hair
     front += threads
-    found = weave(back, front.astype(np.float32), cover)
+    found = weave(back, front.astype(np.float32), cover, NOBODY)
     below, above = np.s_[130:210, 70:190], np.s_[50:80, 70:190]
     assert np.abs(found - front)[below].mean() < 0.2 * np.abs(back - front)[below].mean()
     assert np.abs(found - back)[above].max() < 0.01

@@ -45,7 +45,8 @@ def batch():
 
 def truth(batch):
     return BothSides(
-        batch.normal, batch.depth, batch.hidden_normal, batch.hidden_depth, batch.hidden_colour
+        *(batch.normal, batch.depth, batch.hidden_normal, batch.hidden_depth, batch.hidden_colour),
+        torch.ones_like(batch.depth),
     )
 
 

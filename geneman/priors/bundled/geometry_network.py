@@ -34,6 +34,9 @@ HALF = 2
 KEY = 48
 """Channels by which the hidden side's blocks find those of the photo that are like them."""
 
+ALIKE = 0.25
+"""Distance of colours in the photo's range that are shades of one."""
+
 WAVES = (1.6, 3.1, 6.3)
 """Radians from the image's middle to its edge by which blocks know where they are."""
 
@@ -74,6 +77,8 @@ class BothSides:
     hidden_depth: Float[Tensor, "b 1 s s"]
     hidden_colour: Float[Tensor, "b 3 s s"]
     """sRGB, not limited to [0, 1]."""
+    agreed: Float[Tensor, "b 1 s s"]
+    """How much of the attention looks at that colour, in [0, 1]; 1 while it is trained."""
 
 
 def shown(colour: Float[Tensor, "b 3 s s"], cover: Float[Tensor, "b 1 s s"]) -> Tensor:
@@ -135,6 +140,8 @@ class GeometryNetwork(nn.Module):
         hidden_normal, hidden_depth, painted, own = hidden.split(HIDDEN, dim=1)
         # A shirt's back is like its front, a head's is not: the network chooses by pixel.
         dull = photo[:, :3].float().lerp(painted, own.sigmoid())
+        borrowed = self.borrow(*(x.float().contiguous() for x in (features, wider, photo, dull)))
+        colour, agreed = borrowed.split((3, 1), dim=1)
         # An untrained network looks at the viewer, and away from them.
         towards = visible.new_tensor([0.0, 0.0, 1.0])[:, None, None]
         return BothSides(
@@ -142,9 +149,8 @@ class GeometryNetwork(nn.Module):
             depth * DEPTH_UNIT,
             normalize(hidden_normal - towards, dim=1),
             hidden_depth * DEPTH_UNIT,
-            self.borrow(*(each.float().contiguous() for each in (features, wider, photo, dull)))
-            * PAPER
-            + PAPER,
+            colour * PAPER + PAPER,
+            agreed,
         )
 
 
@@ -153,7 +159,8 @@ class Borrowing(nn.Module):
 
     What a network paints is the mean of what may be there, which is grey; what is worn behind is
     nearly always worn in front too. So each hidden block asks all visible ones for their colour
-    (attention), and near ones count more, as far as training finds that they should.
+    (attention), and near ones count more, as far as training finds that they should. While it
+    learns a block wears the mean of the answers; afterwards what most of them agree on.
     """
 
     def __init__(self, width: int, wider: int) -> None:
@@ -172,7 +179,7 @@ class Borrowing(nn.Module):
         wider: Float[Tensor, "b d m m"],
         photo: Float[Tensor, "b 4 s s"],
         dull: Float[Tensor, "b 3 s s"],
-    ) -> Float[Tensor, "b 3 s s"]:
+    ) -> Float[Tensor, "b 4 s s"]:
         """Look up the hidden side's colours.
 
         Args:
@@ -182,7 +189,7 @@ class Borrowing(nn.Module):
             dull: What the network would paint, in the photo's range.
 
         Returns:
-            In the photo's range.
+            Colours in the photo's range, and how much of the attention agrees on them.
         """
         with torch.autocast(x.device.type, enabled=False):  # shares need more than eight bits
             return self._borrowed(x, wider, photo, dull)
@@ -221,15 +228,30 @@ class Borrowing(nn.Module):
     def _looked_up(
         self, wish: Tensor, offer: Tensor, worn: Tensor, inside: Tensor, place: Tensor
     ) -> Tensor:
-        """Answer one image's blocks; 0 outside the person."""
+        """Answer one image's blocks: colour and agreement; 0 outside the person."""
         at = inside[0].flatten().nonzero()[:, 0]
         asked, offered, colours, where = (
             plane.flatten(1)[:, at].T for plane in (wish, offer, worn, place)
         )
         apart = torch.cdist(where, where).square() * softplus(self.nearness)
         share = (asked @ offered.T * KEY**-0.5 - apart).softmax(dim=1)
-        answer = worn.new_zeros(worn.flatten(1).shape)
-        return answer.index_copy(1, at, (share @ colours).T).reshape(worn.shape)
+        found = share @ colours, torch.ones_like(share[:, :1])
+        if not self.training:
+            found = _prevailing(share, colours)
+        answer = worn.new_zeros(4, inside.numel())
+        return answer.index_copy(1, at, torch.cat(found, dim=1).T).reshape(4, *inside.shape[1:])
+
+
+def _prevailing(
+    share: Float[Tensor, "q n"], colours: Float[Tensor, "n 3"]
+) -> tuple[Float[Tensor, "q 3"], Float[Tensor, "q 1"]]:
+    """Give the colour that most of the attention looks at, and how much of it: a mean is grey."""
+    if len(colours) == 0:
+        return share @ colours, share.sum(dim=1, keepdim=True)
+    alike = (-(torch.cdist(colours, colours) / ALIKE).square() / 2).exp()
+    votes = share @ alike
+    agreed, most = votes.max(dim=1, keepdim=True)
+    return (share * alike[most[:, 0]]) @ colours / agreed, agreed
 
 
 def _places(like: Tensor) -> Float[Tensor, "1 2 n n"]:

@@ -26,7 +26,7 @@ from geneman.priors.bundled.geometry_network import (
     read_weights,
     shown,
 )
-from geneman.priors.bundled.hidden_colour import weave
+from geneman.priors.bundled.hidden_colour import settle, weave
 from geneman.priors.bundled.inflation import Inflation
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, resized
 from geneman.priors.bundled.relief import array_of, carried_out, enlarged, normals_of, relief
@@ -109,8 +109,12 @@ class GeometryPrior:
         shift = REFERENCE.distance - np.median(((front + back) / 2)[sides.inside])
         near, far = (enlarged(side + shift, sides.inside, size) for side in (front, back))
         visible = sides.upright(sides.normal, size) if normal is None else normal
-        borrowed = enlarged(sides.colour, sides.inside, size)
-        worn = weave(borrowed, colour.cpu().numpy(), cover)
+        borrowed, agreed = (
+            enlarged(image, sides.inside, size) for image in (sides.colour, sides.agreed)
+        )
+        photo, points = colour.cpu().numpy(), landmarks.cpu().numpy()
+        settled = settle(borrowed, agreed, photo, cover, points)
+        worn = weave(settled, photo, cover, points)
         return Surfaces(
             normal=visible.to(mask),
             depth=torch.from_numpy(near).to(mask),
@@ -149,6 +153,7 @@ class GeometryPrior:
             normalize(mean(found.hidden_normal, across), dim=1),
             mean(found.hidden_depth),
             mean(found.hidden_colour).clamp(0, 1),
+            mean(found.agreed),
         )
         return both, blurred(array_of(sure), 2.0)
 
@@ -168,6 +173,7 @@ class _Sides:
     hidden_normal: NDArray[np.float64]
     hidden_depth: Map
     colour: NDArray[np.float64]
+    agreed: Map
 
     @staticmethod
     def of(found: BothSides, inside: Pixels) -> "_Sides":
@@ -181,6 +187,7 @@ class _Sides:
             fine(found.hidden_normal),
             fine(found.hidden_depth)[..., 0] + REFERENCE.distance,
             fine(found.hidden_colour),
+            fine(found.agreed)[..., 0],
         )
 
     @staticmethod
@@ -198,6 +205,7 @@ class _Sides:
             fine(hidden.normal),
             fine(hidden.depth),
             like.colour,
+            like.agreed,
         )
 
     def blended(self, guess: "_Sides", trust: Trust, sure: Map) -> "_Sides":

@@ -51,13 +51,59 @@ SAME = 0.15
 """Distance of sRGB colours within which the hidden side is what the photo shows in front of it."""
 
 
-def weave(borrowed: Picture, colour: NDArray[np.float32], cover: Map) -> Picture:
+DOUBT, DECIDED = 0.45, 0.04
+"""Share of the attention on one colour at which the network is half believed, and how sharply."""
+
+EDGE = 1.5
+"""Pixels of the working grid over which blocks blend."""
+
+
+def settle(
+    borrowed: Picture,
+    agreed: Map,
+    colour: NDArray[np.float32],
+    cover: Map,
+    landmarks: NDArray[np.float32],
+) -> Picture:
+    """Let a body wear behind what it wears in front, where the network cannot decide.
+
+    Heads are left to the network, which knows hair: of them the front says nothing.
+
+    Args:
+        borrowed: H W 3, sRGB, what the network has looked up.
+        agreed: H W in [0, 1], how much of its attention agrees on that.
+        colour: H W 3, sRGB in [0, 1], clean foreground colours.
+        cover: H W in [0, 1].
+        landmarks: 33 x 4, x and y in [-1, 1], y up.
+    """
+    size = cover.shape[0]
+    small, behind = (resized(image.astype(np.float64), WORKING) for image in (colour, borrowed))
+    inside = resized(cover, WORKING) > 0.6  # noqa: PLR2004 (clear of the outline)
+    torso = _Torso.of(landmarks)
+    if torso is not None:
+        front = _material(small, inside)
+        closed = _closed_garment(front, inside, torso)
+        front += closed.share[..., None] * (closed.tint - front)
+        below = np.clip(torso.frame()[1] / 0.1, 0.0, 1.0)  # from the shoulders' line down
+        doubt = below / (1 + np.exp((resized(agreed, WORKING) - DOUBT) / DECIDED))
+        behind += doubt[..., None] * (front - behind)
+    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    soft = np.stack([blurred(behind[tuple(nearest)][..., c], EDGE) for c in range(3)], axis=-1)
+    return resized(soft, size)
+
+
+def weave(
+    borrowed: Picture, colour: NDArray[np.float32], cover: Map, landmarks: NDArray[np.float32]
+) -> Picture:
     """Give the hidden side's colours the folds and the weave of the same material in front.
+
+    A face gives none: its skin may be that of a bald head, but not its eyes.
 
     Args:
         borrowed: H W 3, sRGB, what the network has looked up; smooth.
         colour: H W 3, sRGB in [0, 1], clean foreground colours.
         cover: H W in [0, 1].
+        landmarks: 33 x 4, x and y in [-1, 1], y up.
     """
     size = cover.shape[0]
     small, behind = (resized(image.astype(np.float64), WORKING) for image in (colour, borrowed))
@@ -66,6 +112,11 @@ def weave(borrowed: Picture, colour: NDArray[np.float32], cover: Map) -> Picture
     same = np.exp(-((np.linalg.norm(behind - material, axis=-1) / SAME) ** 4))
     # Along the outline the cut-out's mixed pixels would draw a line around the back.
     clear = np.clip(ndimage.distance_transform_edt(inside) / RIM - 1, 0.0, 1.0)
+    head = _Head.of(landmarks)
+    if head is not None:
+        aside, above = head.frame()
+        away = np.hypot(aside / (0.9 * head.width), above / (2.4 * head.face))
+        clear *= resized(np.clip((away - 0.8) / 0.3, 0.0, 1.0), WORKING)
     plain = _plain(small, material) * same * clear
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
     smooth, weight = (resized(image[tuple(nearest)], size) for image in (material, plain))
