@@ -62,7 +62,7 @@ class Widths:
 
 
 STANDARD_WIDTHS = Widths()
-"""6.7 million weights: 13 MB in half precision."""
+"""7 million weights: 14 MB in half precision."""
 
 
 @dataclass(frozen=True)
