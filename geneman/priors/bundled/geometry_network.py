@@ -140,6 +140,7 @@ class GeometryNetwork(nn.Module):
         hidden_normal, hidden_depth, painted, own = hidden.split(HIDDEN, dim=1)
         # A shirt's back is like its front, a head's is not: the network chooses by pixel.
         dull = photo[:, :3].float().lerp(painted, own.sigmoid())
+        # Contiguous: torch 2.13's backward pass on the CPU crashes on channels-last ones here.
         borrowed = self.borrow(*(x.float().contiguous() for x in (features, wider, photo, dull)))
         colour, agreed = borrowed.split((3, 1), dim=1)
         # An untrained network looks at the viewer, and away from them.
