@@ -24,7 +24,7 @@ from geneman.priors.bundled.geometry_prior import (
     Trust,
     bundled_shape_prior,
 )
-from geneman.priors.bundled.hidden_colour import settle, weave
+from geneman.priors.bundled.hidden_colour import Front, settle, weave
 from geneman.priors.bundled.inflation import Inflation
 from geneman.priors.bundled.membranes import resized
 from tests.synthetic import figure_view
@@ -170,7 +170,8 @@ def test_a_trunk_wears_behind_what_it_wears_in_front_where_nothing_else_is_agree
     grey = np.full((size, size, 3), 0.5)
     points = figure.landmarks.numpy()
     undecided, decided = (
-        settle(grey, np.full((size, size), share), colour, cover, points) for share in (0.2, 0.9)
+        settle(grey, np.full((size, size), share), Front.of(colour, cover), points)
+        for share in (0.2, 0.9)
     )
     assert np.abs(decided - grey).max() < 1e-2
     high, low = (size * (1 - points[[*pair], 1].mean()) / 2 for pair in (SHOULDERS, HIPS))
@@ -199,7 +200,7 @@ def test_the_back_has_the_weave_of_what_is_worn_and_not_the_face():
     )
     front[:100], back[:100] = skin, hair
     front += threads
-    found = weave(back, front.astype(np.float32), cover, NOBODY)
+    found = weave(back, Front.of(front.astype(np.float32), cover), NOBODY)
     below, above = np.s_[130:210, 70:190], np.s_[50:80, 70:190]
     assert np.abs(found - front)[below].mean() < 0.2 * np.abs(back - front)[below].mean()
     assert np.abs(found - back)[above].max() < 0.01

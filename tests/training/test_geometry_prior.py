@@ -151,6 +151,12 @@ def some_people(folder):
     return folder
 
 
+def train_some(folder, config):
+    begin = folder / "begin.safetensors"
+    people = some_people(folder / "people")
+    train(people, None, folder / "out", config, lambda _: None, start_from=begin)
+
+
 @avatars
 def test_a_run_can_begin_with_weights_of_another_shape_than_the_standard(tmp_path, monkeypatch):
     monkeypatch.setattr("geneman.training.geometry_prior.TRUSTED", 1)
@@ -163,14 +169,7 @@ def test_a_run_can_begin_with_weights_of_another_shape_than_the_standard(tmp_pat
     config = GeometryTraining(
         minutes=0.01, batch=1, size=64, workers=0, device="cpu", validation=1, learning_rate=1e-9
     )
-    train(
-        some_people(tmp_path / "people"),
-        None,
-        tmp_path / "out",
-        config,
-        lambda _: None,
-        start_from=tmp_path / "begin.safetensors",
-    )
+    train_some(tmp_path, config)
     after, record = read_weights(tmp_path / "out" / "geometry.safetensors")
     assert after.widths == TINY
     assert record["steps"] >= 1
@@ -195,14 +194,7 @@ def test_colours_can_be_trained_alone(tmp_path, monkeypatch):
         part="colours",
         ema=0.0,
     )
-    train(
-        some_people(tmp_path / "people"),
-        None,
-        tmp_path / "out",
-        config,
-        lambda _: None,
-        start_from=tmp_path / "begin.safetensors",
-    )
+    train_some(tmp_path, config)
     after, _ = read_weights(tmp_path / "out" / "geometry.safetensors")
     halves = {name: value.half().float() for name, value in before.state_dict().items()}
     changed = {n for n, v in after.state_dict().items() if not torch.equal(v, halves[n])}

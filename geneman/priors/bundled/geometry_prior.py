@@ -26,7 +26,7 @@ from geneman.priors.bundled.geometry_network import (
     read_weights,
     shown,
 )
-from geneman.priors.bundled.hidden_colour import settle, weave
+from geneman.priors.bundled.hidden_colour import Front, settle, weave
 from geneman.priors.bundled.inflation import Inflation
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, resized
 from geneman.priors.bundled.relief import array_of, carried_out, enlarged, normals_of, relief
@@ -112,9 +112,8 @@ class GeometryPrior:
         borrowed, agreed = (
             enlarged(image, sides.inside, size) for image in (sides.colour, sides.agreed)
         )
-        photo, points = colour.cpu().numpy(), landmarks.cpu().numpy()
-        settled = settle(borrowed, agreed, photo, cover, points)
-        worn = weave(settled, photo, cover, points)
+        seen, points = Front.of(colour.cpu().numpy(), cover), landmarks.cpu().numpy()
+        worn = weave(settle(borrowed, agreed, seen, points), seen, points)
         return Surfaces(
             normal=visible.to(mask),
             depth=torch.from_numpy(near).to(mask),

@@ -50,7 +50,6 @@ RIM = 2.0
 SAME = 0.15
 """Distance of sRGB colours within which the hidden side is what the photo shows in front of it."""
 
-
 DOUBT, DECIDED = 0.45, 0.04
 """Share of the attention on one colour at which the network is half believed, and how sharply."""
 
@@ -58,13 +57,45 @@ EDGE = 1.5
 """Pixels of the working grid over which blocks blend."""
 
 
-def settle(
-    borrowed: Picture,
-    agreed: Map,
-    colour: NDArray[np.float32],
-    cover: Map,
-    landmarks: NDArray[np.float32],
-) -> Picture:
+@dataclass(frozen=True)
+class Front:
+    """What the photo shows, worked out once for all that read it; maps on the working grid."""
+
+    photo: NDArray[np.float32]
+    """H W 3, sRGB in [0, 1], clean foreground colours."""
+    colour: Picture
+    inside: Pixels
+    material: Picture
+    """The colour that prevails about each pixel."""
+    nearest: tuple[NDArray[np.int32], NDArray[np.int32]]
+    """Row and column of the next pixel inside."""
+
+    @staticmethod
+    def of(photo: NDArray[np.float32], cover: Map) -> "Front":
+        """Look at a photo and its cover, H W in [0, 1]."""
+        colour = resized(photo.astype(np.float64), WORKING)
+        inside = resized(cover, WORKING) > 0.6  # noqa: PLR2004 (clear of the outline)
+        rows, columns = ndimage.distance_transform_edt(
+            ~inside, return_distances=False, return_indices=True
+        )
+        return Front(photo, colour, inside, _material(colour, inside), (rows, columns))
+
+    def plain(self) -> Map:
+        """Say where it is just its material, so that its folds and weave serve the back too."""
+        unlike = ndimage.maximum_filter(np.linalg.norm(self.colour - self.material, axis=-1), 3)
+        return np.asarray(np.exp(-((blurred(unlike, 1.0) / 0.2) ** 4)))
+
+    def closed(self, torso: "_Torso") -> tuple[Picture, Map]:
+        """Give the material with what opens only in front closed, and where that was."""
+        cover = _closed_garment(self.material, self.inside, torso)
+        return self.material + cover.share[..., None] * (cover.tint - self.material), cover.share
+
+    def enlarged(self, image: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Carry a map outward from inside, and bring it to the photo's pixels."""
+        return resized(image[self.nearest], len(self.photo))
+
+
+def settle(borrowed: Picture, agreed: Map, front: Front, landmarks: NDArray[np.float32]) -> Picture:
     """Let a body wear behind what it wears in front, where the network cannot decide.
 
     Heads are left to the network, which knows hair: of them the front says nothing.
@@ -72,62 +103,42 @@ def settle(
     Args:
         borrowed: H W 3, sRGB, what the network has looked up.
         agreed: H W in [0, 1], how much of its attention agrees on that.
-        colour: H W 3, sRGB in [0, 1], clean foreground colours.
-        cover: H W in [0, 1].
+        front: The photo.
         landmarks: 33 x 4, x and y in [-1, 1], y up.
     """
-    size = cover.shape[0]
-    small, behind = (resized(image.astype(np.float64), WORKING) for image in (colour, borrowed))
-    inside = resized(cover, WORKING) > 0.6  # noqa: PLR2004 (clear of the outline)
+    behind = resized(borrowed, WORKING)
     torso = _Torso.of(landmarks)
     if torso is not None:
-        front = _material(small, inside)
-        closed = _closed_garment(front, inside, torso)
-        front += closed.share[..., None] * (closed.tint - front)
+        worn, _ = front.closed(torso)
         below = np.clip(torso.frame()[1] / 0.1, 0.0, 1.0)  # from the shoulders' line down
         doubt = below / (1 + np.exp((resized(agreed, WORKING) - DOUBT) / DECIDED))
-        behind += doubt[..., None] * (front - behind)
-    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    soft = np.stack([blurred(behind[tuple(nearest)][..., c], EDGE) for c in range(3)], axis=-1)
-    return resized(soft, size)
+        behind += doubt[..., None] * (worn - behind)
+    around = behind[front.nearest]
+    soft = np.stack([blurred(around[..., c], EDGE) for c in range(3)], axis=-1)
+    return resized(soft, len(borrowed))
 
 
-def weave(
-    borrowed: Picture, colour: NDArray[np.float32], cover: Map, landmarks: NDArray[np.float32]
-) -> Picture:
+def weave(borrowed: Picture, front: Front, landmarks: NDArray[np.float32]) -> Picture:
     """Give the hidden side's colours the folds and the weave of the same material in front.
 
     A face gives none: its skin may be that of a bald head, but not its eyes.
 
     Args:
         borrowed: H W 3, sRGB, what the network has looked up; smooth.
-        colour: H W 3, sRGB in [0, 1], clean foreground colours.
-        cover: H W in [0, 1].
+        front: The photo.
         landmarks: 33 x 4, x and y in [-1, 1], y up.
     """
-    size = cover.shape[0]
-    small, behind = (resized(image.astype(np.float64), WORKING) for image in (colour, borrowed))
-    inside = resized(cover, WORKING) > 0.6  # noqa: PLR2004 (clear of the outline)
-    material = _material(small, inside)
-    same = np.exp(-((np.linalg.norm(behind - material, axis=-1) / SAME) ** 4))
+    apart = np.linalg.norm(resized(borrowed, WORKING) - front.material, axis=-1)
     # Along the outline the cut-out's mixed pixels would draw a line around the back.
-    clear = np.clip(ndimage.distance_transform_edt(inside) / RIM - 1, 0.0, 1.0)
+    clear = np.clip(ndimage.distance_transform_edt(front.inside) / RIM - 1, 0.0, 1.0)
     head = _Head.of(landmarks)
     if head is not None:
         aside, above = head.frame()
         away = np.hypot(aside / (0.9 * head.width), above / (2.4 * head.face))
         clear *= resized(np.clip((away - 0.8) / 0.3, 0.0, 1.0), WORKING)
-    plain = _plain(small, material) * same * clear
-    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    smooth, weight = (resized(image[tuple(nearest)], size) for image in (material, plain))
-    return np.clip(borrowed + weight[..., None] * (colour - smooth), 0.0, 1.0)
-
-
-def _plain(colour: Picture, material: Picture) -> Map:
-    """Say where the front is just its material, so that its folds and weave serve the back too."""
-    unlike = ndimage.maximum_filter(np.linalg.norm(colour - material, axis=-1), 3)
-    plain: Map = np.exp(-((blurred(unlike, 1.0) / 0.2) ** 4))
-    return plain
+    weight = front.enlarged(front.plain() * np.exp(-((apart / SAME) ** 4)) * clear)
+    detail = front.photo - front.enlarged(front.material)
+    return np.clip(borrowed + weight[..., None] * detail, 0.0, 1.0)
 
 
 def paint_hidden_side(
@@ -141,19 +152,14 @@ def paint_hidden_side(
         landmarks: 33 x 4, x and y in [-1, 1], y up.
     """
     size = cover.shape[0]
-    small = resized(colour.astype(np.float64), WORKING)
-    inside = resized(cover, WORKING) > 0.6  # noqa: PLR2004 (clear of the outline)
-    material = _material(small, inside)
-    plain = _plain(small, material)
+    front = Front.of(colour, cover)
+    material, plain = front.material, front.plain()
     torso = _Torso.of(landmarks)
     if torso is not None:
-        closed = _closed_garment(material, inside, torso)
-        material += closed.share[..., None] * (closed.tint - material)
-        plain *= 1 - closed.share
-    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    back = resized(material[tuple(nearest)], size)
-    weight = resized(plain[tuple(nearest)], size)[..., None]
-    back += weight * (colour - back)
+        material, closed = front.closed(torso)
+        plain *= 1 - closed
+    back = front.enlarged(material)
+    back += front.enlarged(plain)[..., None] * (colour - back)
     head = _Head.of(landmarks)
     if head is not None:
         fine = resized(colour.astype(np.float64), HEAD_WORKING)
