@@ -16,9 +16,9 @@ import torch
 import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
 from geneman.kernels.accelerators.choice import accelerated
+from geneman.kernels.incidence import neighbours
 from geneman.kernels.launch import launch
 from geneman.kernels.rasterise import Raster
 from geneman.kernels.scatter import gather, scatter_sum
@@ -38,30 +38,6 @@ class Silhouette:
     far: Int[Tensor, "p"]
     edge: Int[Tensor, "p 2"]
     """The two vertices of the edge."""
-
-
-def neighbours(faces: Int[Tensor, "f 3"]) -> Int[Tensor, "f 3"]:
-    """Find the triangle across each edge of each triangle.
-
-    Edge c of a triangle lies opposite its corner c.
-
-    Returns:
-        3 g + d, for edge d of triangle g; or -1 where not exactly two triangles meet.
-    """
-    if len(faces) == 0:
-        return faces.new_zeros(0, 3, dtype=torch.int32)
-    # Whole columns: reductions over pairs and scatters by mask cost more than the sort.
-    start, end = faces[:, [1, 2, 0]].reshape(-1).long(), faces[:, [2, 0, 1]].reshape(-1).long()
-    low, high = torch.minimum(start, end), torch.maximum(start, end)
-    key, corner = torch.sort(low * (int(high.max()) + 1) + high, stable=True)
-    same = key[1:] == key[:-1]
-    with_next, with_last = pad(same, (0, 1)), pad(same, (1, 0))
-    # Of three or more, the inner ones match both ways and the outer ones' partners do.
-    leads = with_next & ~with_last & ~pad(with_next[1:], (0, 1))
-    ends = pad(leads[:-1], (1, 0))
-    partner = torch.where(leads, corner.roll(-1), torch.where(ends, corner.roll(1), -1))
-    across = torch.empty_like(corner).scatter_(0, corner, partner)
-    return across.to(torch.int32).reshape(-1, 3)
 
 
 @wp.func

@@ -64,14 +64,14 @@ def launch(
         wp.launch(kernel, dim=size, inputs=[*arguments, 0], stream=stream)
         return
     _load(kernel.module)
-    workers, pool = _threads()
-    count = max(1, min(-(-size // grain), RANGES_PER_THREAD * workers))
+    at_once, pool = _threads()
+    count = max(1, min(-(-size // grain), RANGES_PER_THREAD * at_once))
     edges = [size * index // count for index in range(count + 1)]
 
     def run(begin: int, end: int) -> None:
         wp.launch(kernel, dim=end - begin, inputs=[*arguments, begin], device="cpu")
 
-    if count == 1 or workers == 1:
+    if count == 1 or at_once == 1:
         run(0, size)
         return
     for future in [pool.submit(run, *pair) for pair in itertools.pairwise(edges)]:
@@ -146,9 +146,14 @@ def limited(count: int) -> Iterator[None]:
         _limit.reset(token)
 
 
+def workers() -> int:
+    """Give how many threads a launch may use."""
+    return _limit.get() or threads()
+
+
 def _threads() -> tuple[int, ThreadPoolExecutor]:
     """Give how many threads a launch may use, and as many."""
-    count = _limit.get() or threads()
+    count = workers()
     return count, _pool(count)
 
 

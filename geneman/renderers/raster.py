@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geneman.camera import Orbit
-from geneman.kernels.antialias import antialias, neighbours
+from geneman.kernels.antialias import antialias
+from geneman.kernels.incidence import Incidence, incidence, neighbours
 from geneman.kernels.rasterise import Raster, interpolate, rasterise
-from geneman.kernels.scatter import gather, scatter_sum
+from geneman.kernels.smoothness import smooth_normals
 from geneman.mesh import Mesh
 
 
@@ -38,27 +39,17 @@ class Surface:
     mesh: Mesh
     normals: Float[Tensor, "v 3"]
     """Area-weighted unit normals at the vertices."""
+    around: Incidence
+    """The triangles at each vertex."""
     across: Int[Tensor, "f 3"]
     """The triangle across each edge (`neighbours`)."""
 
 
 def surface(mesh: Mesh) -> Surface:
     """Work out a mesh's normals and neighbours, differentiably and deterministically."""
-    return Surface(mesh, smooth_normals(mesh), neighbours(mesh.faces))
-
-
-def flat_normals(mesh: Mesh) -> Float[Tensor, "f 3"]:
-    """Give the triangles' normals, as long as twice their area; backward is deterministic."""
-    a, b, c = gather(mesh.vertices, mesh.faces).unbind(dim=1)
-    normals: Tensor = torch.linalg.cross(b - a, c - a)
-    return normals
-
-
-def smooth_normals(mesh: Mesh) -> Float[Tensor, "v 3"]:
-    """Give area-weighted unit normals at the vertices; backward is deterministic."""
-    spread = flat_normals(mesh)[:, None].expand(-1, 3, -1).reshape(-1, 3)
-    total = scatter_sum(spread, mesh.faces.reshape(-1), len(mesh.vertices))
-    return torch.nn.functional.normalize(total, dim=-1)
+    around = incidence(mesh.faces, len(mesh.vertices))
+    normals, across = smooth_normals(mesh.vertices, around), neighbours(mesh.faces, around)
+    return Surface(mesh, normals, around, across)
 
 
 def render(seen: Surface, orbit: Orbit, size: int, *, far_side: bool = False) -> Rasterised:
@@ -71,13 +62,13 @@ def render(seen: Surface, orbit: Orbit, size: int, *, far_side: bool = False) ->
         far_side: Draw the surface farthest along each ray: the hidden side, whose normals point
             away from the camera.
     """
-    mesh = seen.mesh
+    mesh, faces = seen.mesh, seen.around.faces
     clip = orbit.clip_coordinates(mesh.vertices, far_side=far_side)
-    raster = rasterise(clip, mesh.faces, size)
+    raster = rasterise(clip, faces, size)
     carried = torch.cat([mesh.vertices, seen.normals], dim=1)
-    position, normal = interpolate(carried, mesh.faces, raster).split(3, dim=-1)
+    position, normal = interpolate(carried, faces, raster).split(3, dim=-1)
     covered = (raster.triangle >= 0).to(clip)
-    mask = antialias(covered[..., None], raster, clip, mesh.faces, seen.across)[..., 0]
+    mask = antialias(covered[..., None], raster, clip, faces, seen.across)[..., 0]
     normal = torch.nn.functional.normalize(orbit.turn_to_camera(normal), dim=-1)
     depth = -orbit.to_camera(position)[..., 2] * covered
     return Rasterised(mask, normal, position, depth, raster)

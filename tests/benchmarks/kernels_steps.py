@@ -11,8 +11,8 @@ import torch
 from geneman.camera import REFERENCE, pixel_grid
 from geneman.fields.networks import RadianceField
 from geneman.fields.tetrahedra import Lattice, band_along, evaluate
-from geneman.kernels.antialias import neighbours
 from geneman.kernels.hash_grid import encode
+from geneman.kernels.incidence import neighbours
 from geneman.kernels.launch import limited
 from geneman.kernels.rasterise import rasterise
 from geneman.kernels.ray_march import march

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from geneman.camera import REFERENCE
 from geneman.fields.tetrahedra import Band, Lattice, band_along, evaluate
-from geneman.kernels.antialias import antialias, neighbours
+from geneman.kernels.antialias import antialias
+from geneman.kernels.incidence import neighbours
 from geneman.kernels.rasterise import interpolate, rasterise
 from geneman.mesh import Mesh
 from tests.benchmarks.kernels_measure import Limits, Peer, Work, in_turn, peak_growth, row

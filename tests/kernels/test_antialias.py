@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from geneman.kernels.antialias import antialias, neighbours, silhouette
+from geneman.kernels.antialias import antialias, silhouette
+from geneman.kernels.incidence import neighbours
 from geneman.kernels.rasterise import rasterise
 
 

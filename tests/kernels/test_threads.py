@@ -18,10 +18,12 @@ from geneman.fields.tetrahedra import Lattice, band_along, evaluate
 from geneman.kernels.antialias import antialias
 from geneman.kernels.compositing import accumulate, weigh
 from geneman.kernels.hash_grid import HashLevels, encode, encode_beside
+from geneman.kernels.incidence import incidence, neighbours
 from geneman.kernels.launch import limited
 from geneman.kernels.rasterise import interpolate, rasterise
 from geneman.kernels.ray_march import march
 from geneman.kernels.scatter import gather, scatter_sum
+from geneman.kernels.smoothness import agreement, smooth_normals, stand_off
 from geneman.kernels.table_adam import Moments, Pace, TableGradients, update
 from geneman.kernels.texture import footprints, read_texture
 from geneman.kernels.visibility import cast, closest, hierarchy, signed_distance
@@ -111,7 +113,17 @@ def learnt() -> list[Tensor]:
     return [value.clone() for value in astuple(moments)]
 
 
-WORKS = [drawn, composited, extracted, textured, asked, encoded, scattered, learnt]
+def smoothed() -> list[Tensor]:
+    mesh = figure_mesh(64)
+    vertices = mesh.vertices.clone().requires_grad_()
+    around = incidence(mesh.faces, len(vertices))
+    normals = smooth_normals(vertices, around)
+    rough = agreement(normals, around).sin().sum() + stand_off(vertices, around).sin().sum()
+    gradient = torch.autograd.grad(rough, [vertices])
+    return [around.starts, around.corners, neighbours(mesh.faces, around), normals, *gradient]
+
+
+WORKS = [drawn, composited, extracted, textured, asked, encoded, scattered, learnt, smoothed]
 CUDA_ALONE = {"_add_sorted", "backward_whole_numbers"}
 
 

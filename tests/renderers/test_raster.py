@@ -3,7 +3,7 @@ import torch
 
 from geneman.camera import REFERENCE, Orbit, pixel_grid
 from geneman.mesh import Mesh, vertex_normals
-from geneman.renderers.raster import render, shade, smooth_normals, surface
+from geneman.renderers.raster import render, shade, surface
 from tests.synthetic import figure_mesh, figure_view
 
 SIZE = 128
@@ -40,9 +40,9 @@ def test_positions_lie_under_their_pixels(figure):
     torch.testing.assert_close(at[:, 2], drawn.depth[seen])
 
 
-def test_smooth_normals_are_the_meshs_vertex_normals(figure):
+def test_a_surfaces_normals_are_the_meshs_vertex_normals(figure):
     expected = vertex_normals(figure.mesh)
-    torch.testing.assert_close(smooth_normals(figure.mesh), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(figure.normals, expected, atol=1e-4, rtol=0)
 
 
 def test_gradients_turn_a_patch_towards_given_normals():
