@@ -28,8 +28,6 @@ FEATURES = 2
 
 BLOCK = 1024
 """Points that one index looks up in a level."""
-WIDE_BLOCK = 16_384
-"""Points that one index takes through all levels: each level is then worth its way to the cache."""
 
 
 @dataclass(frozen=True)
@@ -131,16 +129,26 @@ class _Encode(torch.autograd.Function):
         points_gradient = table_gradient = None
         layout = (*_layout(levels, device), levels.table_size)
         if ctx.needs_input_grad[0]:
-            points_gradient = torch.zeros_like(points)
-            block = _wide_block(len(points), device)
-            inputs = [points, _words(table), *layout, ctx.open_levels, block]
-            inputs += [out_gradient, points_gradient]
-            kernel, size = BACKWARD_POINTS[table.dtype], -(-len(points) // block)
-            launch(kernel, size, inputs, device, grain=max(GRAIN // block, 1))
+            points_gradient = _towards_points(table, points, layout, ctx.open_levels, out_gradient)  # type: ignore[no-untyped-call]
         if ctx.needs_input_grad[1]:
             given = (points, layout, ctx.open_levels, out_gradient)
             table_gradient = _towards_table(table, ctx.gradients, *given)  # type: ignore[no-untyped-call]
         return points_gradient, table_gradient, None, None, None
+
+
+def _towards_points(table, points, layout, open_levels, out_gradient):  # type: ignore[no-untyped-def]
+    """Add up what each level says.
+
+    On the CPU one level after the other: its entries stay in the cache, which does not hold all.
+    """
+    cpu = points.device.type == "cpu"
+    block, levels_at_once = (BLOCK, 1) if cpu else (1, max(open_levels, 1))
+    total, kernel = torch.zeros_like(points), BACKWARD_POINTS[table.dtype]
+    for level in range(0, open_levels, levels_at_once):
+        inputs = [points, _words(table), *layout, level, level + levels_at_once, block]
+        inputs += [out_gradient, total]
+        launch(kernel, -(-len(points) // block), inputs, points.device, grain=GRAIN // block)
+    return total
 
 
 def _towards_table(table, gradients, points, layout, open_levels, out_gradient):  # type: ignore[no-untyped-def]
@@ -179,13 +187,6 @@ def _words(table: Tensor) -> Tensor:
     if table.dtype is torch.float32:
         return table
     return table.detach().view(torch.int32)[:, 0]
-
-
-def _wide_block(points: int, device: torch.device) -> int:
-    """Give as many points to an index as fill the cache's level, but leave some to each thread."""
-    if device.type == "cuda":
-        return 1
-    return max(min(WIDE_BLOCK, points // 16), 128)
 
 
 @functools.cache

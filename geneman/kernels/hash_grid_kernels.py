@@ -92,20 +92,22 @@ def _between(a: float, b: float, part: float) -> float:
 
 @wp.func
 @no_type_check
-def _along(
-    table: wp.array(dtype=Any),
-    x: int,
-    y: int,
-    z: int,
-    resolution: int,
-    table_size: int,
-    offset: int,
-    towards: wp.vec2,
-) -> wp.vec2:
-    """Project the entries of a corner and of its neighbour along x on a gradient."""
-    here = _read(table, offset + _entry(x, y, z, resolution, table_size))
-    there = _read(table, offset + _entry(x + 1, y, z, resolution, table_size))
-    return wp.vec2(wp.dot(here, towards), wp.dot(there, towards))
+def _within(
+    a: float,
+    b: float,
+    c: float,
+    d: float,
+    e: float,
+    f: float,
+    g: float,
+    h: float,
+    x: float,
+    y: float,
+    z: float,
+) -> float:
+    """Blend the eight corners of a cell, x first."""
+    near = _between(_between(a, b, x), _between(c, d, x), y)
+    return _between(near, _between(_between(e, f, x), _between(g, h, x), y), z)
 
 
 @wp.func
@@ -137,35 +139,59 @@ def _forward(
     side = wp.uint32(n + 1)
     by, bz = wp.where(hashed, PRIME_Y, side), wp.where(hashed, PRIME_Z, side * side)
     mask = wp.uint32(table_size - 1)
+    # Points that follow each other often share a cell: its entries are then in registers already.
+    here_x, here_y, here_z = wp.int32(-1), wp.int32(-1), wp.int32(-1)
+    a, b, c, d = wp.vec2(0.0), wp.vec2(0.0), wp.vec2(0.0), wp.vec2(0.0)
+    e, f, g, h = wp.vec2(0.0), wp.vec2(0.0), wp.vec2(0.0), wp.vec2(0.0)
     for i in range(first, wp.min(first + block, points.shape[0])):
         p = points[i]
         x, y, z = _lattice(p[0], n), _lattice(p[1], n), _lattice(p[2], n)
         ix, iy, iz = _cell(x, n), _cell(y, n), _cell(z, n)
         fx, fy, fz = x - float(ix), y - float(iy), z - float(iz)
-        x0, y0, z0 = wp.uint32(ix), wp.uint32(iy) * by, wp.uint32(iz) * bz
-        x1, y1, z1 = x0 + wp.uint32(1), y0 + by, z0 + bz
-        a = _read(table, _mixed(x0, y0, z0, hashed, offset, mask))
-        b = _read(table, _mixed(x1, y0, z0, hashed, offset, mask))
-        c = _read(table, _mixed(x0, y1, z0, hashed, offset, mask))
-        d = _read(table, _mixed(x1, y1, z0, hashed, offset, mask))
-        e = _read(table, _mixed(x0, y0, z1, hashed, offset, mask))
-        f = _read(table, _mixed(x1, y0, z1, hashed, offset, mask))
-        g = _read(table, _mixed(x0, y1, z1, hashed, offset, mask))
-        h = _read(table, _mixed(x1, y1, z1, hashed, offset, mask))
-        total = wp.vec2(0.0, 0.0)
-        for feature in range(2):
-            near = _between(
-                _between(a[feature], b[feature], fx),
-                _between(c[feature], d[feature], fx),
-                fy,
-            )
-            distant = _between(
-                _between(e[feature], f[feature], fx),
-                _between(g[feature], h[feature], fx),
-                fy,
-            )
-            total[feature] = _between(near, distant, fz)
-        out[i, level] = total
+        if ix != here_x or iy != here_y or iz != here_z:
+            here_x, here_y, here_z = ix, iy, iz
+            x0, y0, z0 = wp.uint32(ix), wp.uint32(iy) * by, wp.uint32(iz) * bz
+            x1, y1, z1 = x0 + wp.uint32(1), y0 + by, z0 + bz
+            a = _read(table, _mixed(x0, y0, z0, hashed, offset, mask))
+            b = _read(table, _mixed(x1, y0, z0, hashed, offset, mask))
+            c = _read(table, _mixed(x0, y1, z0, hashed, offset, mask))
+            d = _read(table, _mixed(x1, y1, z0, hashed, offset, mask))
+            e = _read(table, _mixed(x0, y0, z1, hashed, offset, mask))
+            f = _read(table, _mixed(x1, y0, z1, hashed, offset, mask))
+            g = _read(table, _mixed(x0, y1, z1, hashed, offset, mask))
+            h = _read(table, _mixed(x1, y1, z1, hashed, offset, mask))
+        out[i, level] = wp.vec2(
+            _within(a[0], b[0], c[0], d[0], e[0], f[0], g[0], h[0], fx, fy, fz),
+            _within(a[1], b[1], c[1], d[1], e[1], f[1], g[1], h[1], fx, fy, fz),
+        )
+
+
+_Corners = wp.types.vector(length=8, dtype=wp.float32)
+
+
+@wp.func
+@no_type_check
+def _shares(x: float, y: float, z: float) -> _Corners:
+    """Give the linear weights of the eight corners, x fastest."""
+    u, v, w = 1.0 - x, 1.0 - y, 1.0 - z
+    return _Corners(
+        u * v * w, x * v * w, u * y * w, x * y * w, u * v * z, x * v * z, u * y * z, x * y * z
+    )
+
+
+@wp.func
+@no_type_check
+def _add(
+    table_gradient: wp.array(dtype=wp.vec2),
+    touched: wp.array(dtype=wp.uint8),
+    k: int,
+    first: float,
+    second: float,
+):
+    before = table_gradient[k]
+    table_gradient[k] = wp.vec2(before[0] + first, before[1] + second)
+    if touched.shape[0] > 0:
+        touched[k // ENTRIES] = wp.uint8(1)
 
 
 @wp.kernel
@@ -186,23 +212,41 @@ def backward_level(
     two levels may be marked by both at once: with the same.
     """
     level = begin + wp.tid()
-    n = resolutions[level]
-    offset = offsets[level]
-    for i in range(points.shape[0]):
-        gradient = out_gradient[i, level]
-        if gradient[0] != 0.0 or gradient[1] != 0.0:
-            p = points[i]
-            x, y, z = _lattice(p[0], n), _lattice(p[1], n), _lattice(p[2], n)
-            ix, iy, iz = _cell(x, n), _cell(y, n), _cell(z, n)
-            fx, fy, fz = x - float(ix), y - float(iy), z - float(iz)
-            for corner in range(8):
-                dx, dy, dz = corner & 1, (corner >> 1) & 1, corner >> 2
-                k = offset + _entry(ix + dx, iy + dy, iz + dz, n, table_size)
-                table_gradient[k] = (
-                    table_gradient[k] + _share(fx, dx) * _share(fy, dy) * _share(fz, dz) * gradient
-                )
-                if touched.shape[0] > 0:
-                    touched[k // ENTRIES] = wp.uint8(1)
+    n, offset = resolutions[level], offsets[level]
+    hashed = _is_hashed(n, table_size)
+    side = wp.uint32(n + 1)
+    by, bz = wp.where(hashed, PRIME_Y, side), wp.where(hashed, PRIME_Z, side * side)
+    mask = wp.uint32(table_size - 1)
+    # What points that follow each other in one cell add to its corners is added up in registers.
+    here_x, here_y, here_z = wp.int32(-1), wp.int32(-1), wp.int32(-1)
+    first, second = _Corners(), _Corners()
+    for i in range(points.shape[0] + 1):
+        # One more than there are points: the last cell's sums must be written too.
+        ix, iy, iz = wp.int32(-2), wp.int32(0), wp.int32(0)
+        weights, gradient = _Corners(), wp.vec2(0.0)
+        idle = wp.bool(False)
+        if i < points.shape[0]:
+            gradient = out_gradient[i, level]
+            idle = gradient[0] == 0.0 and gradient[1] == 0.0
+            if not idle:
+                p = points[i]
+                x, y, z = _lattice(p[0], n), _lattice(p[1], n), _lattice(p[2], n)
+                ix, iy, iz = _cell(x, n), _cell(y, n), _cell(z, n)
+                weights = _shares(x - float(ix), y - float(iy), z - float(iz))
+        if not idle:
+            if ix != here_x or iy != here_y or iz != here_z:
+                if here_x >= 0:
+                    x0, y0, z0 = wp.uint32(here_x), wp.uint32(here_y) * by, wp.uint32(here_z) * bz
+                    for corner in range(8):
+                        x1 = x0 + wp.uint32(corner & 1)
+                        y1 = y0 + wp.where((corner & 2) > 0, by, wp.uint32(0))
+                        z1 = z0 + wp.where((corner & 4) > 0, bz, wp.uint32(0))
+                        k = _mixed(x1, y1, z1, hashed, offset, mask)
+                        _add(table_gradient, touched, k, first[corner], second[corner])
+                here_x, here_y, here_z = ix, iy, iz
+                first, second = _Corners(), _Corners()
+            first = first + gradient[0] * weights
+            second = second + gradient[1] * weights
 
 
 @wp.kernel
@@ -244,32 +288,40 @@ def _backward_points(
     resolutions: wp.array(dtype=int),
     offsets: wp.array(dtype=int),
     table_size: int,
-    open_levels: int,
+    first_level: int,
+    last_level: int,
     block: int,
     out_gradient: wp.array2d(dtype=wp.vec2),
     points_gradient: wp.array(dtype=wp.vec3),
     begin: int,
 ):
-    # Level after level over a block of points, so that a level's entries stay in the cache.
     first = (begin + wp.tid()) * block
     last = wp.min(first + block, points.shape[0])
-    for level in range(open_levels):
+    mask = wp.uint32(table_size - 1)
+    for level in range(first_level, last_level):
         n, offset = resolutions[level], offsets[level]
+        hashed = _is_hashed(n, table_size)
+        side = wp.uint32(n + 1)
+        by, bz = wp.where(hashed, PRIME_Y, side), wp.where(hashed, PRIME_Z, side * side)
         for i in range(first, last):
             p = points[i]
             towards = out_gradient[i, level] * float(n)
             x, y, z = _lattice(p[0], n), _lattice(p[1], n), _lattice(p[2], n)
             ix, iy, iz = _cell(x, n), _cell(y, n), _cell(z, n)
             fx, fy, fz = x - float(ix), y - float(iy), z - float(iz)
-            a = _along(table, ix, iy, iz, n, table_size, offset, towards)
-            b = _along(table, ix, iy + 1, iz, n, table_size, offset, towards)
-            c = _along(table, ix, iy, iz + 1, n, table_size, offset, towards)
-            d = _along(table, ix, iy + 1, iz + 1, n, table_size, offset, towards)
-            low, high = _between(a[0], a[1], fx), _between(b[0], b[1], fx)
-            low_behind, high_behind = _between(c[0], c[1], fx), _between(d[0], d[1], fx)
-            sx = _between(
-                _between(a[1] - a[0], b[1] - b[0], fy), _between(c[1] - c[0], d[1] - d[0], fy), fz
-            )
+            x0, y0, z0 = wp.uint32(ix), wp.uint32(iy) * by, wp.uint32(iz) * bz
+            x1, y1, z1 = x0 + wp.uint32(1), y0 + by, z0 + bz
+            a = wp.dot(_read(table, _mixed(x0, y0, z0, hashed, offset, mask)), towards)
+            b = wp.dot(_read(table, _mixed(x1, y0, z0, hashed, offset, mask)), towards)
+            c = wp.dot(_read(table, _mixed(x0, y1, z0, hashed, offset, mask)), towards)
+            d = wp.dot(_read(table, _mixed(x1, y1, z0, hashed, offset, mask)), towards)
+            e = wp.dot(_read(table, _mixed(x0, y0, z1, hashed, offset, mask)), towards)
+            f = wp.dot(_read(table, _mixed(x1, y0, z1, hashed, offset, mask)), towards)
+            g = wp.dot(_read(table, _mixed(x0, y1, z1, hashed, offset, mask)), towards)
+            h = wp.dot(_read(table, _mixed(x1, y1, z1, hashed, offset, mask)), towards)
+            low, high = _between(a, b, fx), _between(c, d, fx)
+            low_behind, high_behind = _between(e, f, fx), _between(g, h, fx)
+            sx = _between(_between(b - a, d - c, fy), _between(f - e, h - g, fy), fz)
             sy = _between(high - low, high_behind - low_behind, fz)
             sz = _between(low_behind - low, high_behind - high, fy)
             points_gradient[i] = points_gradient[i] + wp.vec3(
