@@ -319,11 +319,15 @@ class SdfField(Field):
 
     def distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         """Give the signed distance in scene units."""
+        return self.initial(points) + self.added(points)
+
+    def added(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Give what is learnt to add to the first distance."""
         learnt: Tensor = self.network(self.encoding(points))[:, 0]
         if self.reach > 0:
             # Small additions go through unchanged.
             learnt = self.reach * torch.tanh(learnt / self.reach)
-        return self.initial(points) + learnt
+        return learnt
 
 
 class ColourField(Field):

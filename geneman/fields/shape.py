@@ -21,6 +21,7 @@ class Shape:
         self.field = field
         self._band: Band | None = None
         self._outside: Tensor | None = None
+        self._first: Tensor | None = None
 
     def surface(self, resolution: int) -> tuple[Mesh, Float[Tensor, ""]]:
         """Extract the mesh, and move the band first where the surface has come to its rim.
@@ -39,13 +40,11 @@ class Shape:
         if self._outside is None or not torch.equal(values[self._band.rim] >= 0, self._outside):
             self._rebuild(resolution)
             values = self._values()
-        band = self._band
-        with torch.no_grad():
-            first = self.field.initial(band.points)
-        mesh = band.surface(values)
+        mesh = self._band.surface(values)
         if len(mesh.faces) == 0:
             raise EmptySurfaceError("the surface vanished while it was sculpted")
-        return mesh, (values - first).square().mean()
+        assert self._first is not None
+        return mesh, (values - self._first).square().mean()
 
     def state_dict(self) -> dict[str, object]:
         """Give the band's cells: their history decides when it moves next."""
@@ -59,17 +58,22 @@ class Shape:
         cells, resolution = state_dict.get("cells"), state_dict.get("resolution")
         outside = state_dict.get("outside")
         if isinstance(cells, Tensor) and isinstance(resolution, Tensor):
-            self._band = band_of(cells, Lattice(self.field.box, int(resolution)))
+            self._take(band_of(cells, Lattice(self.field.box, int(resolution))))
             self._outside = outside if isinstance(outside, Tensor) else None
 
     def _values(self) -> Float[Tensor, "v"]:
         assert self._band is not None
-        return self.field.distance(self._band.points)
+        assert self._first is not None
+        return self._first + self.field.added(self._band.points)
 
     def _rebuild(self, resolution: int) -> None:
-        self._band = band_along(self.field.distance, Lattice(self.field.box, resolution))
-        values = evaluate(self.field.distance, self._band.points)
-        self._outside = values[self._band.rim] >= 0
+        band = band_along(self.field.distance, Lattice(self.field.box, resolution))
+        self._take(band)
+        self._outside = evaluate(self.field.distance, band.points)[band.rim] >= 0
+
+    def _take(self, band: Band) -> None:
+        # The first distance is frozen: it is looked up once for as long as the band stays.
+        self._band, self._first = band, evaluate(self.field.initial, band.points)
 
 
 def largest_component(mesh: Mesh) -> Mesh:

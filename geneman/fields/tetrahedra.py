@@ -7,6 +7,7 @@ of them around each shared side, and no direction is preferred as it is by cubes
 N cells, V lattice points, E edges, T tetrahedra.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -79,14 +80,19 @@ class Band:
     tets: Int[Tensor, "t 4"]
     tet_edges: Int[Tensor, "t 6"]
 
+    @functools.cached_property
+    def wall(self) -> Float[Tensor, "v"]:
+        """How far each point lies outside the box less one cell."""
+        return self.lattice.wall(self.points)
+
     def crossed(self, values: Float[Tensor, "v"]) -> bool:
         """Say whether there is any surface."""
-        solid = torch.maximum(values, self.lattice.wall(self.points)) < 0
+        solid = torch.maximum(values, self.wall) < 0
         return bool(solid.any() and not solid.all())
 
     def surface(self, values: Float[Tensor, "v"]) -> Mesh:
         """Extract where `values` (positive outside) cross 0; gradients flow to `values`."""
-        values = torch.maximum(values, self.lattice.wall(self.points))
+        values = torch.maximum(values, self.wall)
         ends, faces = march(values, self.edges, self.tets, self.tet_edges)
         return Mesh(zero_points(self.points, values, ends), faces)
 
@@ -144,7 +150,7 @@ def _closed(distance: SignedDistance, band: Band) -> Band:
         values = evaluate(distance, band.points)
         if not band.crossed(values):
             raise EmptySurfaceError("the shape has no surface inside its box")
-        solid = torch.maximum(values, band.lattice.wall(band.points)) < 0
+        solid = torch.maximum(values, band.wall) < 0
         all_points = torch.cat([torch.arange(len(band.cells))[:, None], band.corners], dim=1)
         inside = solid[all_points].sum(dim=1)
         mixed = (inside > 0) & (inside < all_points.shape[1]) & band.rim[: len(band.cells)]

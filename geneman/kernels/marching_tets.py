@@ -14,13 +14,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geneman.kernels.accelerators.choice import accelerated
-from geneman.kernels.launch import launch
+from geneman.kernels.launch import GRAIN, launch
 from geneman.kernels.scatter import gather
 
 wp.set_module_options({"enable_backward": False})
 
 CORNER_PAIRS = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 """The edges of a tetrahedron, in the order that `tet_edges` keeps."""
+
+BLOCK = 4096
+"""Edges or tetrahedra that one index of a launch counts on the CPU."""
 
 TINY = 0.01
 """Least distance of a crossing from a lattice point, as a share of the edge: keeps triangles
@@ -57,14 +60,46 @@ def _row(pattern: int) -> list[int]:
 TABLE = tuple(tuple(_row(pattern)) for pattern in range(16))
 
 
-@wp.func
+@wp.kernel
 @no_type_check
-def _pattern(values: wp.array(dtype=wp.float32), tets: wp.array2d(dtype=wp.int32), t: int) -> int:
-    pattern = 0
-    for corner in range(4):
-        if values[tets[t, corner]] < 0.0:
-            pattern += 1 << corner
-    return pattern
+def _cross(
+    values: wp.array(dtype=wp.float32),
+    edges: wp.array2d(dtype=wp.int32),
+    block: int,
+    crossed: wp.array(dtype=wp.uint8),
+    counts: wp.array(dtype=wp.int32),
+    begin: int,
+) -> None:
+    """Mark the edges of a block that change sign, and count them."""
+    index = begin + wp.tid()
+    found = wp.int32(0)
+    for e in range(index * block, wp.min((index + 1) * block, edges.shape[0])):
+        mark = wp.int32((values[edges[e, 0]] < 0.0) != (values[edges[e, 1]] < 0.0))
+        crossed[e] = wp.uint8(mark)
+        found += mark
+    counts[index] = found
+
+
+@wp.kernel
+@no_type_check
+def _number(
+    edges: wp.array2d(dtype=wp.int32),
+    crossed: wp.array(dtype=wp.uint8),
+    starts: wp.array(dtype=wp.int64),
+    block: int,
+    number: wp.array(dtype=wp.int32),
+    ends: wp.array2d(dtype=wp.int64),
+    begin: int,
+) -> None:
+    """Number the marked edges and list their ends; other edges get no number."""
+    index = begin + wp.tid()
+    place = int(starts[index])
+    for e in range(index * block, wp.min((index + 1) * block, edges.shape[0])):
+        if crossed[e] != wp.uint8(0):
+            number[e] = place
+            ends[place, 0] = wp.int64(edges[e, 0])
+            ends[place, 1] = wp.int64(edges[e, 1])
+            place += 1
 
 
 @wp.kernel
@@ -73,53 +108,47 @@ def _count(
     values: wp.array(dtype=wp.float32),
     tets: wp.array2d(dtype=wp.int32),
     table: wp.array2d(dtype=wp.int32),
+    block: int,
+    patterns: wp.array(dtype=wp.uint8),
     counts: wp.array(dtype=wp.int32),
     begin: int,
 ) -> None:
-    t = begin + wp.tid()
-    pattern = _pattern(values, tets, t)
-    if table[pattern, 0] >= 0:
-        counts[t] = 1
-        if table[pattern, 3] >= 0:
-            counts[t] = 2
+    """Note which corners of a block's tetrahedra are inside, and count their triangles."""
+    index = begin + wp.tid()
+    found = wp.int32(0)
+    for t in range(index * block, wp.min((index + 1) * block, tets.shape[0])):
+        pattern = wp.int32(values[tets[t, 0]] < 0.0)
+        pattern += 2 * wp.int32(values[tets[t, 1]] < 0.0)
+        pattern += 4 * wp.int32(values[tets[t, 2]] < 0.0)
+        pattern += 8 * wp.int32(values[tets[t, 3]] < 0.0)
+        patterns[t] = wp.uint8(pattern)
+        if table[pattern, 0] >= 0:
+            found += wp.where(table[pattern, 3] >= 0, 2, 1)
+    counts[index] = found
 
 
 @wp.kernel
 @no_type_check
 def _emit(
-    values: wp.array(dtype=wp.float32),
-    tets: wp.array2d(dtype=wp.int32),
     tet_edges: wp.array2d(dtype=wp.int32),
     table: wp.array2d(dtype=wp.int32),
-    counts: wp.array(dtype=wp.int32),
-    ends: wp.array(dtype=wp.int64),
-    number: wp.array(dtype=wp.int64),
+    patterns: wp.array(dtype=wp.uint8),
+    starts: wp.array(dtype=wp.int64),
+    number: wp.array(dtype=wp.int32),
+    block: int,
     faces: wp.array2d(dtype=wp.int64),
     begin: int,
 ) -> None:
-    t = begin + wp.tid()
-    if counts[t] == 0:
-        return
-    pattern = _pattern(values, tets, t)
-    place = int(ends[t]) - counts[t]
-    for triangle in range(counts[t]):
-        for corner in range(3):
-            edge = table[pattern, 3 * triangle + corner]
-            # `number` counts from 1, as a running sum does.
-            faces[place + triangle, corner] = number[tet_edges[t, edge]] - wp.int64(1)
-
-
-@wp.kernel
-@no_type_check
-def _cross(
-    values: wp.array(dtype=wp.float32),
-    edges: wp.array2d(dtype=wp.int32),
-    crossed: wp.array(dtype=wp.int32),
-    begin: int,
-) -> None:
-    e = begin + wp.tid()
-    if (values[edges[e, 0]] < 0.0) != (values[edges[e, 1]] < 0.0):
-        crossed[e] = 1
+    index = begin + wp.tid()
+    place = int(starts[index])
+    for t in range(index * block, wp.min((index + 1) * block, tet_edges.shape[0])):
+        pattern = wp.int32(patterns[t])
+        for triangle in range(2):
+            if table[pattern, 3 * triangle] >= 0:
+                for corner in range(3):
+                    edge = table[pattern, 3 * triangle + corner]
+                    faces[place, corner] = wp.int64(number[tet_edges[t, edge]])
+                place += 1
 
 
 @accelerated
@@ -144,16 +173,37 @@ def march(
         the one triangle whose corners lie on its edges ab, ac, ad.
     """
     device, values = values.device, values.detach().contiguous()
+    block = BLOCK if device.type == "cpu" else 1
     table = torch.tensor(TABLE, dtype=torch.int32, device=device)
-    crossed = torch.zeros(len(edges), dtype=torch.int32, device=device)
-    launch(_cross, len(edges), (values, edges, crossed), device)
-    counts = torch.zeros(len(tets), dtype=torch.int32, device=device)
-    launch(_count, len(tets), (values, tets, table, counts), device)
-    number, ends = crossed.cumsum(0), counts.cumsum(0)
-    faces = torch.empty(int(ends[-1]) if len(tets) else 0, 3, dtype=torch.int64, device=device)
-    drawn = (table, counts, ends, number, faces)
-    launch(_emit, len(tets), (values, tets, tet_edges, *drawn), device)
-    return edges[crossed.nonzero()[:, 0]].long(), faces
+    crossed = torch.empty(len(edges), dtype=torch.uint8, device=device)
+    launched, grain = _blocks(len(edges), block, device)
+    launch(_cross, len(launched), (values, edges, block, crossed, launched), device, grain=grain)
+    starts, total = _starts(launched)
+    number = torch.empty(len(edges), dtype=torch.int32, device=device)
+    ends = torch.empty(total, 2, dtype=torch.int64, device=device)
+    marked = (edges, crossed, starts, block, number, ends)
+    launch(_number, len(launched), marked, device, grain=grain)
+    patterns = torch.empty(len(tets), dtype=torch.uint8, device=device)
+    launched, grain = _blocks(len(tets), block, device)
+    noted = (values, tets, table, block, patterns, launched)
+    launch(_count, len(launched), noted, device, grain=grain)
+    starts, total = _starts(launched)
+    faces = torch.empty(total, 3, dtype=torch.int64, device=device)
+    drawn = (tet_edges, table, patterns, starts, number, block, faces)
+    launch(_emit, len(launched), drawn, device, grain=grain)
+    return ends, faces
+
+
+def _blocks(items: int, block: int, device: torch.device) -> tuple[Tensor, int]:
+    """Give a count to be filled for each block, and the fewest blocks worth a thread."""
+    counts = torch.empty(-(-items // block), dtype=torch.int32, device=device)
+    return counts, max(GRAIN // block, 1)
+
+
+def _starts(counts: Tensor) -> tuple[Tensor, int]:
+    """Give where each block's share begins, and how much there is in all."""
+    ends = counts.cumsum(0)
+    return ends - counts, int(ends[-1]) if len(ends) else 0
 
 
 def zero_points(
