@@ -137,7 +137,8 @@ class _InBlocks(torch.autograd.Function):
         everywhere = len(heard) == len(features)
         rows = features if everywhere else features.index_select(0, heard)
         slopes = towards if everywhere else towards.index_select(0, heard)
-        back, hidden_back, last_back = (torch.zeros_like(x) for x in (rows, hidden, last))
+        hidden_back, last_back = torch.zeros_like(hidden), torch.zeros_like(last)
+        back = torch.empty_like(rows)
         units = features.new_empty(min(BLOCK, len(rows)), len(hidden))
         through = torch.empty_like(units)
         for some, slope, out in zip(*(x.split(BLOCK) for x in (rows, slopes, back)), strict=True):

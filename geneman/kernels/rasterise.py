@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geneman.kernels.accelerators.choice import accelerated
-from geneman.kernels.launch import launch
+from geneman.kernels.launch import GRAIN, launch
 from geneman.kernels.scatter import gather, scatter_sum
 
 wp.set_module_options({"enable_backward": False})
@@ -27,6 +27,10 @@ TILE = {"cpu": 32, "cuda": 16}
 """Pixels along the side of a tile, for which the triangles are listed."""
 BLOCK = {"cpu": 32, "cuda": 1}
 """Pixels along the side of what one thread owns: a divisor of the tile."""
+SHARES = 32
+"""Shares of the triangles that are listed one beside the other on the CPU."""
+SPREAD = 7919
+"""A prime: steps of so many tiles come to each once, as long as their number is no multiple."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,19 @@ def _clamped(value: float, high: float) -> int:
 
 @wp.kernel
 @no_type_check
+def _place(clip: wp.array(dtype=wp.vec4), size: int, places: wp.array(dtype=wp.vec3), begin: int):
+    """Give column and row in pixels, and w; nan where the vertex holds what is not finite."""
+    vertex = begin + wp.tid()
+    half = 0.5 * float(size)
+    p = clip[vertex]
+    w = wp.where(wp.isfinite(p), p[3], wp.float32(wp.nan))
+    places[vertex] = wp.vec3((p[0] / w + 1.0) * half, (1.0 - p[1] / w) * half, w)
+
+
+@wp.kernel
+@no_type_check
 def _bound(
-    clip: wp.array(dtype=wp.vec4),
+    places: wp.array(dtype=wp.vec3),
     faces: wp.array2d(dtype=wp.int32),
     size: int,
     tile: int,
@@ -84,20 +99,20 @@ def _bound(
 ) -> None:
     """Give the pixel rows and columns that a triangle can cover, and how many tiles they touch."""
     face = begin + wp.tid()
-    half = 0.5 * float(size)
     low = wp.vec2(1.0e30, 1.0e30)
     high = wp.vec2(-1.0e30, -1.0e30)
     behind = 0
     finite = wp.bool(True)
     for corner in range(3):
-        p = clip[faces[face, corner]]
-        finite = finite and wp.isfinite(p)
-        if p[3] <= 0.0:
+        p = places[faces[face, corner]]
+        finite = finite and p[2] == p[2]
+        if p[2] <= 0.0:
             behind += 1
         else:
-            at = wp.vec2((p[0] / p[3] + 1.0) * half, (1.0 - p[1] / p[3]) * half)
+            at = wp.vec2(p[0], p[1])
             low = wp.min(low, at)
             high = wp.max(high, at)
+    counts[face] = wp.int64(0)
     if low[0] > high[0] or not finite:
         return
     if behind > 0:
@@ -143,30 +158,67 @@ def _list_tiles(
 
 @wp.kernel
 @no_type_check
-def _cover(  # noqa: PLR0915 (a kernel takes each buffer by itself)
+def _tally(
+    bounds: wp.array2d(dtype=wp.int32),
+    counts: wp.array(dtype=wp.int64),
+    share: int,
+    tile: int,
+    tiles: int,
+    tallies: wp.array2d(dtype=wp.int32),
+    listed: wp.array(dtype=wp.int32),
+    begin: int,
+) -> None:
+    """Count how many of a share of the triangles touch each tile.
+
+    Given a list, write them there: the tallies then say where each tile's part of it goes on.
+    """
+    index = begin + wp.tid()
+    for face in range(index * share, wp.min((index + 1) * share, counts.shape[0])):
+        if counts[face] > wp.int64(0):
+            for row in range(bounds[face, 2] / tile, bounds[face, 3] / tile + 1):
+                for column in range(bounds[face, 0] / tile, bounds[face, 1] / tile + 1):
+                    cell = row * tiles + column
+                    if listed.shape[0] > 0:
+                        listed[tallies[index, cell]] = face
+                    tallies[index, cell] = tallies[index, cell] + 1
+
+
+@wp.kernel
+@no_type_check
+def _cover(  # noqa: C901, PLR0915 (a kernel takes each buffer by itself)
     clip: wp.array(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int32),
     bounds: wp.array2d(dtype=wp.int32),
-    keys: wp.array(dtype=wp.int64),
+    listed: wp.array(dtype=wp.int32),
     starts: wp.array(dtype=wp.int64),
     size: int,
     tile: int,
     block: int,
+    spread: int,
     triangle: wp.array2d(dtype=wp.int32),
     barycentric: wp.array3d(dtype=wp.float32),
     depth: wp.array2d(dtype=wp.float32),
     begin: int,
 ) -> None:
     """Draw the triangles of one tile into the block of pixels that this thread owns."""
-    index = begin + wp.tid()
     blocks = (size + block - 1) / block
+    # Tiles side by side, which are as full as each other, go to different threads.
+    index = ((begin + wp.tid()) * spread) % (blocks * blocks)
     tiles = (size + tile - 1) / tile
     first_row = (index / blocks) * block
     first_column = (index % blocks) * block
     cell = (first_row / tile) * tiles + first_column / tile
     pixel = 2.0 / float(size)
+    last_row, last_column = wp.min(first_row + block, size), wp.min(first_column + block, size)
+    for row in range(first_row, last_row):
+        for column in range(first_column, last_column):
+            triangle[row, column] = -1
+            barycentric[row, column, 0] = 0.0
+            barycentric[row, column, 1] = 0.0
+            # A hair above 1, so that a surface on the far plane itself is still seen.
+            depth[row, column] = 1.000001
     for place in range(int(starts[cell]), int(starts[cell + 1])):
-        face = int(keys[place] & wp.int64(0xFFFFFFFF))
+        face = listed[place]
         top = wp.max(bounds[face, 2], first_row)
         bottom = wp.min(bounds[face, 3], first_row + block - 1)
         left = wp.max(bounds[face, 0], first_column)
@@ -202,6 +254,9 @@ def _cover(  # noqa: PLR0915 (a kernel takes each buffer by itself)
                             triangle[row, column] = face
                             barycentric[row, column, 0] = u
                             barycentric[row, column, 1] = v
+    for row in range(first_row, last_row):
+        for column in range(first_column, last_column):
+            depth[row, column] = wp.min(depth[row, column], 1.0)
 
 
 @wp.kernel
@@ -250,23 +305,47 @@ def _draw(clip: Tensor, faces: Tensor, size: int) -> tuple[Tensor, Tensor, Tenso
     device, count = clip.device, faces.shape[0]
     tile, block = TILE[device.type], BLOCK[device.type]
     tiles, blocks = -(-size // tile), -(-size // block)
-    bounds = torch.zeros(count, 4, dtype=torch.int32, device=device)
-    counts = torch.zeros(count, dtype=torch.int64, device=device)
-    launch(_bound, count, (clip, faces, size, tile, bounds, counts), device)
-    ends = counts.cumsum(0)
-    keys = torch.empty(int(ends[-1]) if count else 0, dtype=torch.int64, device=device)
-    launch(_list_tiles, count, (bounds, counts, ends, tile, tiles, keys), device)
-    keys = keys.sort().values
-    cells = torch.arange(tiles * tiles + 1, device=device) << 32
-    starts = torch.searchsorted(keys, cells)
-    triangle = torch.full((size, size), -1, dtype=torch.int32, device=device)
-    barycentric = torch.zeros(size, size, 2, device=device)
-    # A hair above 1, so that a surface on the far plane itself is still seen.
-    depth = torch.full((size, size), 1.0 + 1e-6, device=device)
+    places = clip.new_empty(len(clip), 3)
+    launch(_place, len(clip), (clip, size, places), device)
+    bounds = torch.empty(count, 4, dtype=torch.int32, device=device)
+    counts = torch.empty(count, dtype=torch.int64, device=device)
+    launch(_bound, count, (places, faces, size, tile, bounds, counts), device)
+    by_tile = _listed if device.type == "cpu" else _sorted
+    listed, starts = by_tile(bounds, counts, tile, tiles)
+    triangle = torch.empty(size, size, dtype=torch.int32, device=device)
+    barycentric = torch.empty(size, size, 2, device=device)
+    depth = torch.empty(size, size, device=device)
     drawn = (triangle, barycentric, depth)
-    listed = (clip, faces, bounds, keys, starts, size, tile, block)
-    launch(_cover, blocks * blocks, (*listed, *drawn), device, grain=1 if block > 1 else 2048)
-    return triangle, barycentric, depth.clamp_(max=1.0)
+    seen = (clip, faces, bounds, listed, starts, size, tile, block)
+    spread, grain = (SPREAD, 1) if block > 1 else (1, 2048)
+    launch(_cover, blocks * blocks, (*seen, spread, *drawn), device, grain=grain)
+    return triangle, barycentric, depth
+
+
+def _listed(bounds: Tensor, counts: Tensor, tile: int, tiles: int) -> tuple[Tensor, Tensor]:
+    """List each tile's triangles, ascending, and where its list starts: by counting twice."""
+    shares = min(SHARES, -(-len(counts) // GRAIN)) or 1
+    share = -(-len(counts) // shares)
+    tallies = torch.zeros(shares, tiles * tiles, dtype=torch.int32)
+    given = (bounds, counts, share, tile, tiles, tallies)
+    launch(_tally, shares, (*given, torch.empty(0, dtype=torch.int32)), bounds.device, grain=1)
+    ends = tallies.T.reshape(-1).cumsum(0)
+    starts = torch.nn.functional.pad(ends[shares - 1 :: shares], (1, 0))
+    begins = (ends.reshape(-1, shares).T - tallies).to(torch.int32)
+    listed = torch.empty(int(starts[-1]), dtype=torch.int32)
+    if len(listed) > 0:
+        launch(_tally, shares, (*given[:5], begins, listed), bounds.device, grain=1)
+    return listed, starts
+
+
+def _sorted(bounds: Tensor, counts: Tensor, tile: int, tiles: int) -> tuple[Tensor, Tensor]:
+    """Give the same by sorting: for devices that have more threads than shares."""
+    ends, device = counts.cumsum(0), counts.device
+    keys = torch.empty(int(ends[-1]) if len(ends) else 0, dtype=torch.int64, device=device)
+    launch(_list_tiles, len(counts), (bounds, counts, ends, tile, tiles, keys), device)
+    keys = keys.sort().values
+    starts = torch.searchsorted(keys, torch.arange(tiles * tiles + 1, device=device) << 32)
+    return (keys & 0xFFFFFFFF).to(torch.int32), starts
 
 
 class _Rasterise(torch.autograd.Function):
