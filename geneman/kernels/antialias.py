@@ -57,6 +57,107 @@ def _side(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
     return (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
 
 
+@wp.func
+@no_type_check
+def _may_end(
+    places: wp.array(dtype=wp.vec3),
+    faces: wp.array2d(dtype=wp.int32),
+    beyond: int,
+    a: wp.vec3,
+    right: float,
+    down: float,
+    tip: wp.vec3,
+) -> bool:
+    """Say unless both triangles lie clearly on different sides of their edge."""
+    if beyond < 0:
+        return True
+    there = places[faces[beyond / 3, beyond % 3]]
+    own_x, own_y = tip[0] - a[0], tip[1] - a[1]
+    far_x, far_y = there[0] - a[0], there[1] - a[1]
+    own = right * own_y - down * own_x
+    other = right * far_y - down * far_x
+    # The walk sees places from a pixel's centre, at most a triangle and a pixel away: its areas
+    # differ from these by a few times 1e-7 of such lengths' products.
+    length = 1.0 + wp.abs(right) + wp.abs(down)
+    tiny = 2.0e-6 * length
+    clear_own = wp.abs(own) > tiny * (length + wp.abs(own_x) + wp.abs(own_y))
+    clear_other = wp.abs(other) > tiny * (length + wp.abs(far_x) + wp.abs(far_y))
+    return not (clear_own and clear_other and own * other < 0.0)
+
+
+@wp.func
+@no_type_check
+def _last_before(value: float, size: int) -> int:
+    """Give the last pixel whose centre lies before a place; from -1 to the picture's end."""
+    return wp.int32(wp.clamp(wp.floor(value - 0.5), -1.0, float(size)))
+
+
+@wp.func
+@no_type_check
+def _mark_line(
+    a: wp.vec3,
+    b: wp.vec3,
+    axis: int,
+    line: int,
+    slack: float,
+    size: int,
+    marks: wp.array(dtype=wp.uint8),
+):
+    """Mark the pairs of a row or column of pixels that an edge passes between."""
+    share = (float(line) + 0.5 - a[1 - axis]) / (b[1 - axis] - a[1 - axis])
+    # An edge of nearly no length is as good as a point.
+    share = wp.clamp(wp.where(wp.isfinite(share), share, 0.5), 0.0, 1.0)
+    at = a[axis] + share * (b[axis] - a[axis])
+    for place in range(_last_before(at - slack, size), _last_before(at + slack, size) + 1):
+        if place >= 0 and place < size - 1:
+            near = wp.where(axis == 0, line * size + place, place * size + line)
+            far = wp.where(axis == 0, near + 1, near + size)
+            marks[4 * near + axis] = wp.uint8(1)
+            marks[4 * far + 2 + axis] = wp.uint8(1)
+
+
+@wp.kernel
+@no_type_check
+def _mark(
+    places: wp.array(dtype=wp.vec3),
+    faces: wp.array2d(dtype=wp.int32),
+    across: wp.array2d(dtype=wp.int32),
+    size: int,
+    marks: wp.array(dtype=wp.uint8),
+    begin: int,
+) -> None:
+    """Mark the pairs of pixels between which an edge that may be a silhouette passes.
+
+    Whatever the walk could end at is marked; what else is marked costs no more than a walk. Two
+    threads may mark the same pair, with the same.
+    """
+    face = begin + wp.tid()
+    slack = 0.01  # pixels: far more than the rounding of a crossing, less than costs anything
+    for c in range(3):
+        beyond = across[face, c]
+        tip = places[faces[face, c]]
+        a = places[faces[face, (c + 1) % 3]]
+        b = places[faces[face, (c + 2) % 3]]
+        # Of both triangles at an edge one is enough; nothing is found behind the camera.
+        if beyond / 3 <= face and a[2] > 0.0 and b[2] > 0.0 and tip[2] > 0.0:
+            right, down = b[0] - a[0], b[1] - a[1]
+            for axis in range(2):
+                low = wp.min(a[1 - axis], b[1 - axis]) - slack
+                high = wp.max(a[1 - axis], b[1 - axis]) + slack
+                first = _last_before(low, size) + 1
+                last = wp.min(_last_before(high, size), size - 1)
+                steep = wp.abs(down) - wp.abs(right)
+                if axis == 1:
+                    steep = -steep
+                if (
+                    first <= last
+                    and steep >= -slack
+                    and _may_end(places, faces, beyond, a, right, down, tip)
+                ):
+                    for line in range(first, last + 1):
+                        _mark_line(a, b, axis, line, slack, size, marks)
+
+
 @wp.kernel
 @no_type_check
 def _find(  # noqa: C901, PLR0911, PLR0912, PLR0915 (one walk; each buffer by itself)
@@ -66,6 +167,7 @@ def _find(  # noqa: C901, PLR0911, PLR0912, PLR0915 (one walk; each buffer by it
     triangle: wp.array(dtype=wp.int32),
     depth: wp.array(dtype=wp.float32),
     pixels: wp.array(dtype=wp.int64),
+    marks: wp.array(dtype=wp.uint8),
     size: int,
     steps: int,
     edges: wp.array2d(dtype=wp.int32),
@@ -74,6 +176,8 @@ def _find(  # noqa: C901, PLR0911, PLR0912, PLR0915 (one walk; each buffer by it
     """Walk from each covered pixel, if it is the nearer one, to its neighbours' silhouettes."""
     index = begin + wp.tid()
     near = int(pixels[index / 4])
+    if marks[4 * near + index % 4] == wp.uint8(0):
+        return
     axis = index % 2
     ahead = (index / 2) % 2 == 0
     place = near % size
@@ -157,7 +261,9 @@ def silhouette(
     seen = (raster.triangle.reshape(-1), raster.depth.reshape(-1), raster.pixels)
     across = neighbours(faces) if across is None else across
     mesh = (_places(clip.detach(), size), faces, across)
-    launch(_find, len(edges), (*mesh, *seen, size, WALK, edges), clip.device)
+    marks = torch.zeros(4 * size * size, dtype=torch.uint8, device=clip.device)
+    launch(_mark, len(faces), (*mesh, size, marks), clip.device)
+    launch(_find, len(edges), (*mesh, *seen, marks, size, WALK, edges), clip.device)
     pairs = (edges[:, 0] >= 0).nonzero()[:, 0]
     near = raster.pixels[pairs // 4]
     steps = torch.tensor([1, size, -1, -size], device=clip.device)

@@ -2,7 +2,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from geneman.kernels import antialias as module
 from geneman.kernels.antialias import antialias, silhouette
 from geneman.kernels.incidence import neighbours
 from geneman.kernels.rasterise import rasterise
@@ -140,3 +143,30 @@ def test_nothing_has_no_silhouette():
     assert len(silhouette(raster, clip, faces).near) == 0
     image = torch.rand(8, 8, 2)
     assert torch.equal(antialias(image, raster, clip, faces), image)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 40), spread=st.sampled_from([0.05, 1.0]))
+def test_marking_edges_first_leaves_no_silhouette_out(seed, size, spread):
+    # Heaps that touch, cross and lie behind the camera, beside walks from every pair of pixels.
+    generator = torch.Generator().manual_seed(seed)
+    clip = 2 * torch.rand(30, 4, generator=generator) - 1
+    clip[:, 3] = 0.7 + spread * clip[:, 3]
+    clip[::3, :2] = clip[:1, :2] + 0.1 * clip[::3, :2]
+    faces = torch.randint(30, (40, 3), generator=generator)
+    raster = rasterise(clip, faces, size)
+    found = silhouette(raster, clip, faces)
+    real = module.launch
+
+    def marking_all(kernel, number, inputs, device, **options):
+        if kernel is module._mark:
+            inputs[-1].fill_(1)
+        else:
+            real(kernel, number, inputs, device, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "launch", marking_all)
+        everywhere = silhouette(raster, clip, faces)
+    assert torch.equal(found.near, everywhere.near)
+    assert torch.equal(found.far, everywhere.far)
+    assert torch.equal(found.edge, everywhere.edge)
