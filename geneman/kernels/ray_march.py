@@ -91,6 +91,7 @@ def _march(
     counts: wp.array(dtype=int),
     near: wp.array(dtype=float),
     far: wp.array(dtype=float),
+    owners: wp.array(dtype=wp.int64),
     begin: int,
 ):
     # Without `near` the samples are only counted, so that the second pass knows where to write.
@@ -108,6 +109,7 @@ def _march(
                 if near.shape[0] > 0:
                     near[starts[i] + found] = a
                     far[starts[i] + found] = b
+                    owners[starts[i] + found] = wp.int64(i)
                 found += 1
     counts[i] = found
 
@@ -134,16 +136,19 @@ def march(
     if jitter is None:
         jitter = torch.zeros(count, device=device)
     counts = torch.empty(count, dtype=torch.int32, device=device)
-    nothing = torch.empty(0, device=device)
+    nothing, nobody = (
+        torch.empty(0, device=device),
+        torch.empty(0, dtype=torch.int64, device=device),
+    )
     origins, directions = rays.origins.contiguous(), rays.directions.contiguous()
     inputs: list[Argument] = [origins, directions, corners, cells, jitter, step]
-    launch(_march, count, [*inputs, counts, counts, nothing, nothing], device, grain=256)
+    launch(_march, count, [*inputs, counts, counts, nothing, nothing, nobody], device, grain=256)
     total = int(counts.sum())
     starts = _starts(counts)
     near, far = torch.empty(total, device=device), torch.empty(total, device=device)
+    owners = torch.empty(total, dtype=torch.int64, device=device)
     if total > 0:
-        launch(_march, count, [*inputs, starts, counts, near, far], device, grain=256)
-    owners = torch.repeat_interleave(torch.arange(count, device=device), counts, output_size=total)
+        launch(_march, count, [*inputs, starts, counts, near, far, owners], device, grain=256)
     return Samples(starts, counts, owners, near, far)
 
 
