@@ -175,17 +175,22 @@ def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
     bits = torch.arange(8)[:, None] >> torch.arange(3) & 1
     corner_keys = _key(cells[:, None] + bits, shape + 1)
     corner_key, corner = torch.unique(corner_keys, return_inverse=True)
-    corners = _unkey(corner_key, shape + 1)
+    # Numbers of points and edges fit 32 bits; in 64 they were most of the memory that this takes.
+    corners, corner = _unkey(corner_key, shape + 1), corner.to(torch.int32)
+    del corner_keys, corner_key
     halves = torch.cat([2 * cells + 1, 2 * corners])
     sides = [_shared_sides(cells, shape, axis) for axis in range(3)]
     tets, centre_corner, long_keys = _tets(sides, corner, count)
     # Edges: from centre to centre, one for each side; centre to corner; corner to corner.
     pairs = torch.cat([pair for pair, _ in sides])
-    spokes = torch.stack([torch.arange(count)[:, None].expand(-1, 8), corner + count], dim=-1)
+    numbers = torch.arange(count, dtype=torch.int32)
+    spokes = torch.stack([numbers[:, None].expand(-1, 8), corner + count], dim=-1)
     long_key, long_edge = torch.unique(long_keys, return_inverse=True)
+    long_edge = long_edge.to(torch.int32)
+    del long_keys
     points = len(halves)
-    long_ends = torch.stack([long_key // points, long_key % points], dim=1)
-    side = torch.arange(len(pairs))[:, None].expand(-1, 4).reshape(-1, 1)
+    long_ends = torch.stack([long_key // points, long_key % points], dim=1).to(torch.int32)
+    side = torch.arange(len(pairs), dtype=torch.int32)[:, None].expand(-1, 4).reshape(-1, 1)
     tet_edges = torch.cat(
         [side, centre_corner + len(pairs), long_edge[:, None] + len(pairs) + 8 * count], dim=1
     )
@@ -195,16 +200,16 @@ def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
     open_cell = neighbours < 6  # noqa: PLR2004 (sides of a cube)
     rim = torch.zeros(points, dtype=torch.bool)
     rim[:count] = open_cell
-    rim[corner[open_cell].reshape(-1) + count] = True
+    rim[corner[open_cell].reshape(-1).long() + count] = True
     return Band(
         lattice,
         cells,
         lattice.place(halves),
-        corner + count,
+        corner.long() + count,
         rim,
-        torch.cat([pairs, spokes.reshape(-1, 2), long_ends]).to(torch.int32),
-        tets.to(torch.int32),
-        tet_edges.to(torch.int32),
+        torch.cat([pairs, spokes.reshape(-1, 2), long_ends]),
+        tets,
+        tet_edges,
     )
 
 
@@ -228,7 +233,7 @@ def _shared_sides(
     wanted = _key(cells + step, shape)
     found = torch.searchsorted(key, wanted).clamp(max=len(key) - 1)
     there = (key[found] == wanted) & (cells[:, axis] + 1 < shape[axis])
-    return torch.stack([there.nonzero()[:, 0], found[there]], dim=1), axis
+    return torch.stack([there.nonzero()[:, 0], found[there]], dim=1).to(torch.int32), axis
 
 
 def _tets(
@@ -245,7 +250,7 @@ def _tets(
     for pairs, axis in sides:
         u, v = 1 << (axis + 1) % 3, 1 << (axis + 2) % 3
         # Around the side, counter-clockwise seen from the upper cell, as bits of the corner.
-        ring = torch.tensor([0, u, u + v, v])
+        ring = torch.tensor([0, u, u + v, v], dtype=torch.int32)
         here, there = ring, ring.roll(-1)
         lower, upper = pairs[:, :1], pairs[:, 1:]
         p = corner[lower, here + (1 << axis)] + count
@@ -263,7 +268,7 @@ def _tets(
                 dim=-1,
             )
         )
-        long_keys.append(torch.minimum(p, q) * points + torch.maximum(p, q))
+        long_keys.append(torch.minimum(p, q).long() * points + torch.maximum(p, q))
     return (
         torch.cat(tets).reshape(-1, 4),
         torch.cat(spokes).reshape(-1, 4),
