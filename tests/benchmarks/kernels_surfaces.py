@@ -45,6 +45,8 @@ def rasterising(limits: Limits) -> list[dict[str, Any]]:
         mesh = person(triangles)
         clip, across = REFERENCE.clip_coordinates(mesh.vertices), neighbours(mesh.faces)
         tracer = _tracer(mesh)
+        if tracer is not None and not tracer.follows():
+            raise RuntimeError("Mitsuba keeps the tree of vertices that have moved.")
         for size in SIZES:
             calls: list[Any] = [partial(rasterise, clip, mesh.faces, size)]
             calls.append(partial(draw, mesh, clip, across, size))
@@ -110,6 +112,18 @@ class Tracer:
         hit = self.scene.ray_intersect_preliminary(mi.Ray3f(mi.Point3f(eye), towards))
         dr.eval(hit.t, hit.prim_index, hit.prim_uv)
         dr.sync_thread()
+
+    def follows(self) -> bool:
+        """Say whether a hit moves with the vertices, so whether the tree is really built anew."""
+        mi = self.mi
+        found = []
+        for shift in (0.0, 0.05):
+            self.within["person.vertex_positions"] = self.vertices + shift
+            self.within.update()
+            eye = mi.Point3f(REFERENCE.position().tolist())
+            ray = mi.Ray3f(eye, mi.Vector3f(0.0, 1.0, 0.0))
+            found.append(np.array(self.scene.ray_intersect_preliminary(ray).t).item())
+        return abs(found[1] - found[0]) > 0.01
 
     def rebuilt(self, size: int, samples: int = 1) -> None:
         """Do so after the vertices have moved, as they do at every step of an optimisation."""
