@@ -185,7 +185,7 @@ def _tally(
 
 @wp.kernel
 @no_type_check
-def _cover(  # noqa: C901, PLR0915 (a kernel takes each buffer by itself)
+def _cover(  # noqa: PLR0915 (a kernel takes each buffer by itself)
     clip: wp.array(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int32),
     bounds: wp.array2d(dtype=wp.int32),
@@ -209,14 +209,6 @@ def _cover(  # noqa: C901, PLR0915 (a kernel takes each buffer by itself)
     first_column = (index % blocks) * block
     cell = (first_row / tile) * tiles + first_column / tile
     pixel = 2.0 / float(size)
-    last_row, last_column = wp.min(first_row + block, size), wp.min(first_column + block, size)
-    for row in range(first_row, last_row):
-        for column in range(first_column, last_column):
-            triangle[row, column] = -1
-            barycentric[row, column, 0] = 0.0
-            barycentric[row, column, 1] = 0.0
-            # A hair above 1, so that a surface on the far plane itself is still seen.
-            depth[row, column] = 1.000001
     for place in range(int(starts[cell]), int(starts[cell + 1])):
         face = listed[place]
         top = wp.max(bounds[face, 2], first_row)
@@ -254,9 +246,6 @@ def _cover(  # noqa: C901, PLR0915 (a kernel takes each buffer by itself)
                             triangle[row, column] = face
                             barycentric[row, column, 0] = u
                             barycentric[row, column, 1] = v
-    for row in range(first_row, last_row):
-        for column in range(first_column, last_column):
-            depth[row, column] = wp.min(depth[row, column], 1.0)
 
 
 @wp.kernel
@@ -312,14 +301,15 @@ def _draw(clip: Tensor, faces: Tensor, size: int) -> tuple[Tensor, Tensor, Tenso
     launch(_bound, count, (places, faces, size, tile, bounds, counts), device)
     by_tile = _listed if device.type == "cpu" else _sorted
     listed, starts = by_tile(bounds, counts, tile, tiles)
-    triangle = torch.empty(size, size, dtype=torch.int32, device=device)
-    barycentric = torch.empty(size, size, 2, device=device)
-    depth = torch.empty(size, size, device=device)
+    triangle = torch.full((size, size), -1, dtype=torch.int32, device=device)
+    barycentric = torch.zeros(size, size, 2, device=device)
+    # A hair above 1, so that a surface on the far plane itself is still seen.
+    depth = torch.full((size, size), 1.0 + 1e-6, device=device)
     drawn = (triangle, barycentric, depth)
     seen = (clip, faces, bounds, listed, starts, size, tile, block)
     spread, grain = (SPREAD, 1) if block > 1 else (1, 2048)
     launch(_cover, blocks * blocks, (*seen, spread, *drawn), device, grain=grain)
-    return triangle, barycentric, depth
+    return triangle, barycentric, depth.clamp_(max=1.0)
 
 
 def _listed(bounds: Tensor, counts: Tensor, tile: int, tiles: int) -> tuple[Tensor, Tensor]:
