@@ -12,8 +12,8 @@ import os
 # cores (Blender itself, a second job) they then spin away each other's turns: a draft went from
 # 47 seconds to ten minutes. Sleeping costs a few percent alone. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Large tensors come in pages of 2 MB where Linux has them, instead of 4 kB that it makes one by
-# one at each first touch: a quarter of the page faults of a sculpt step, in as much memory.
+# Large tensors come in pages of 2 MB where Linux has them, instead of 4 kB made one at a time as
+# they are first touched: a quarter of the faults, and 5 % less time, in a sculpt step.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = "0.1.0"

@@ -99,8 +99,8 @@ class Perceptron(nn.Module):
         self.last = nn.Parameter(_uniform(out, width, generator))
 
     def forward(self, features: Float[Tensor, "n into"]) -> Float[Tensor, "n out"]:
-        """Map each row; differentiable once on the CPU."""
-        if features.device.type == "cpu":
+        """Map each row; so many that they go in blocks can be differentiated once."""
+        if features.device.type == "cpu" and len(features) >= MANY:
             out: Tensor = _InBlocks.apply(features, self.hidden, self.last)  # type: ignore[no-untyped-call]
             return out
         return functional.linear(
@@ -108,8 +108,10 @@ class Perceptron(nn.Module):
         )
 
 
-BLOCK = 8192
-"""Rows whose hidden units stay in a core's cache."""
+BLOCK = 32_768
+"""Rows whose hidden units stay in the cache. Each block waits for all threads a few times."""
+MANY = 4 * BLOCK
+"""Rows from which blocks are quicker: fewer stay in the cache anyway."""
 
 
 class _InBlocks(torch.autograd.Function):

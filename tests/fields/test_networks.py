@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from geneman.errors import RunFolderError
+from geneman.fields import networks
 from geneman.fields.networks import (
     ColourField,
     EncodingConfig,
@@ -155,3 +156,21 @@ def test_a_distance_moves_no_farther_than_its_reach_and_small_moves_go_through()
         small = moved.abs() < most
         assert torch.allclose(held[small], moved[small], rtol=0.3)
     assert moved.abs().max() > 0.02
+
+
+@pytest.mark.parametrize("heard", ["all", "some", "none"])
+def test_a_network_in_blocks_is_the_same_network(heard, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    network = networks.Perceptron(6, 8, 2, generator)
+    features = torch.randn(50, 6, generator=generator).requires_grad_()
+    probe = torch.randn(50, 2, generator=generator)
+    if heard != "all":
+        probe[:: 1 if heard == "none" else 3] = 0
+    given = [features, network.hidden, network.last]
+    whole = network(features)
+    expected = torch.autograd.grad(whole, given, probe)
+    monkeypatch.setattr(networks, "MANY", 1)
+    monkeypatch.setattr(networks, "BLOCK", 7)
+    parts = network(features)
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(torch.autograd.grad(parts, given, probe), expected)
