@@ -23,7 +23,7 @@ from geneman.curation.synthetic.seeing import both_sides, posed
 from geneman.curation.synthetic.shots import Shot, frame
 from geneman.curation.synthetic.solids import ball, block, cylinder
 from geneman.curation.synthetic.worn import draw_extras
-from geneman.errors import MeshFileError
+from geneman.errors import MeshFileError, MissingComponentError
 from geneman.kernels.rasterise import interpolate, rasterise
 from geneman.priors.bundled.relief import normals_of
 from tests.curation.rig import BONES, boxes
@@ -255,6 +255,14 @@ def test_a_garment_has_an_anchor_for_each_vertex_and_ranges_are_whole():
     assert garment.faces.max() == len(garment.anchors) - 1
     assert {1643, 1663, 1664, 1686} <= set(garment.hidden.tolist()) or len(garment.hidden) > 100
     np.testing.assert_allclose(garment.shares.sum(axis=1), 1.0, atol=0.02)
+
+
+def test_a_wardrobe_without_anny_is_refused_at_once(monkeypatch, tmp_path):
+    from geneman.curation.synthetic import bodies
+
+    monkeypatch.setattr(bodies, "find_spec", lambda _name: None)
+    with pytest.raises(MissingComponentError, match=r"geneman\[train\]"):
+        bodies.Wardrobe(tmp_path)
 
 
 @makehuman

@@ -4,6 +4,7 @@ import importlib
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from geneman.curation.synthetic.garments import Garment, read_garment, read_texture
 from geneman.curation.synthetic.rigged import Rigged
+from geneman.errors import MissingComponentError
 from geneman.mesh import Mesh, vertex_normals
 
 SIDE = 384
@@ -78,6 +80,19 @@ class Wardrobe:
     """Whether bodies wear the suits that are kept for validation, or all the others."""
     _garments: dict[Path, Garment] = field(default_factory=dict)
     _skins: dict[Path, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse before anything is rendered where Anny is absent.
+
+        Raises:
+            MissingComponentError: It is not installed.
+        """
+        if find_spec("anny") is None:
+            raise MissingComponentError(
+                "dressing people from a wardrobe needs the package anny",
+                value="no such package",
+                remedy="install it with: pip install 'geneman[train]', or leave out --wardrobe",
+            )
 
     @cached_property
     def model(self) -> Any:
