@@ -53,6 +53,17 @@ def threads() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def quick_products(device: torch.device) -> torch.autocast:
+    """Let networks multiply in bfloat16 where that is quicker.
+
+    A processor without the instructions emulates it, in two to five times what float32 takes.
+    """
+    # torch tells this of the processor under names that not all its releases have.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    fast = device.type != "cpu" or any(getattr(torch.cpu, name, bool)() for name in probes)
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
 def make_reproducible(device: torch.device) -> None:
     """Let torch use our processors, and only kernels whose result has the same bits each time."""
     # cuBLAS is deterministic only with a fixed workspace, which it reads from here.

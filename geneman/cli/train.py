@@ -15,7 +15,8 @@ from geneman.errors import OptionError
 from geneman.progress import Event, Report, StepDone
 from geneman.settings import nearest
 from geneman.storage import storage_errors
-from geneman.training.geometry_prior import GeometryTraining, train
+from geneman.training.geometry_prior import train
+from geneman.training.rendered_run import GeometryTraining
 from geneman.training.view_prior import ViewTraining
 
 SHOW_EVERY = 20
@@ -95,7 +96,8 @@ def command(arguments: Sequence[str]) -> int:
             _lines(),
             start_from=options.start_from,
         )
-    say(str(options.out / "geometry.safetensors"))
+    details = options.settings.part == "details"
+    say(str(options.out / ("detail.safetensors" if details else "geometry.safetensors")))
     return 0
 
 

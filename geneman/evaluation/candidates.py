@@ -16,6 +16,7 @@ from geneman.mesh import TexturedMesh
 from geneman.pipeline import Request, Stage, reconstruct
 from geneman.presets import Recipe
 from geneman.priors.bundle import Priors
+from geneman.priors.bundled.geometry_prior import GeometryPrior
 from geneman.priors.bundled.inflation import Inflation
 from geneman.progress import Report
 from geneman.run_folder import RunFolder
@@ -150,7 +151,13 @@ def ablations(
         blind = replace(priors, image=None, novel_view=None, normal=None, views=None)
         reduced["without_view_prior"] = (recipe, blind)
         absent["without_multi_view_trick"] = "these recipes draw whole views instead of editing"
-    absent["without_head_pass"] = "the face mesh is part of `prepare` and has no switch"
+    if getattr(priors.shape, "detail", None) is None:
+        absent["without_details"] = "there are no weights of the detail network"
+    else:
+        assert isinstance(priors.shape, GeometryPrior)
+        reduced["without_details"] = (recipe, replace(priors, shape=priors.shape.smooth()))
+    faceless = replace(recipe, prepare=replace(recipe.prepare, face=False))
+    reduced["without_head_pass"] = (faceless, priors)
     untaught = Priors(shape=Inflation())  # one run serves both, if nothing else was learned
     made: dict[str, Candidate] = {}
     for name, (changed, fewer) in reduced.items():

@@ -54,6 +54,9 @@ class PrepareConfig:
     upright: bool = False
     """Take the camera for as high or low as somebody who stands tells it, instead of for level as
     the paper does: then they stand upright in the scene (ours)."""
+    face: bool = True
+    """Look at the face once more by itself, and lay the mesh that is found there into the relief
+    (ours)."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ def run(
     report(StepDone(STAGE, 0, _STEPS, {}, 0.0))
     place = (_recentred if photo_sized else _registered)(subject, maps, config)
     square = _squared(subject, maps, place, config)
+    if not config.face:
+        square = replace(square, face=None)
     report(ImagePreview(STAGE, 1, _on_white(square)))
     report(StepDone(STAGE, 1, _STEPS, {}, 0.0))
     view = _completed(square, given.prompt, priors, device)

@@ -18,6 +18,11 @@ LIMITS = """\
 - The back is a guess that fits the front: of colours that the photo does not show it knows none."""
 
 
+DETAIL_LIMITS = """\
+- Prints and patterns on cloth may be taken for folds, and folds in shadow for none.
+- It looks at what is near each pixel: how limbs lie is the geometry prior's work."""
+
+
 def model_card(record: Mapping[str, Any]) -> str:
     """Write what is to be known about weights.
 
@@ -25,10 +30,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         record: `command`, `steps`, `samples`, `seconds`, `size`, `device`, `settings`,
             `validation`, `before` (commands of earlier runs), and `trust` if it was measured.
     """
-    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in record["validation"].items())
-    settings = ", ".join(f"{name} {value}" for name, value in record["settings"].items())
     trust = ", ".join(f"{name} {value}" for name, value in record.get("trust", {}).items())
-    before = "".join(f"\nBefore that: `{command}`." for command in record.get("before", []))
     return f"""\
 # Geometry prior
 
@@ -44,16 +46,11 @@ Licence: Apache-2.0.
 
 ## Training
 
-Made by `{record["command"]}`.{before}
-{record["steps"]} steps, {record["samples"]} samples, {record["seconds"]} s on {record["device"]};
-it sees pictures of {record["size"]} x {record["size"]} pixels.
-Settings of the last run: {settings}.
+{_made(record)}
 
 ## Validation, on people never trained on
 
-| figure | value |
-|---|---|
-{figures}
+{_figures(record)}
 
 Angles in degrees, depths in scene units (a standing adult is 0.95 high), colours in [0, 1]; means
 over the person's pixels. Shares of the network beside the prior without learning that came closest
@@ -63,3 +60,52 @@ to the truth, with which it is used: {trust or "not measured"}.
 
 {LIMITS}
 """
+
+
+def detail_card(record: Mapping[str, Any]) -> str:
+    """Write what is to be known about the detail network's weights.
+
+    Args:
+        record: As `model_card` takes it.
+    """
+    return f"""\
+# Detail network
+
+What folds, fingers and features add to the geometry prior's normals. Architecture: a U-Net on
+2 x 2 blocks of pixels, which sees the photo and the smooth normals; 0.9 million weights.
+
+Licence: Apache-2.0.
+
+## Data
+
+{DATA}
+
+## Training
+
+{_made(record)}
+
+## Validation, on people never trained on
+
+{_figures(record)}
+
+Mean angles in degrees over the person's pixels: as the geometry prior says, and with details.
+
+## Limits
+
+{DETAIL_LIMITS}
+"""
+
+
+def _made(record: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in record["settings"].items())
+    before = "".join(f"\nBefore that: `{command}`." for command in record.get("before", []))
+    return f"""\
+Made by `{record["command"]}`.{before}
+{record["steps"]} steps, {record["samples"]} samples, {record["seconds"]} s on {record["device"]};
+it sees pictures of {record["size"]} x {record["size"]} pixels.
+Settings of the last run: {settings}."""
+
+
+def _figures(record: Mapping[str, Any]) -> str:
+    rows = [f"| {name} | {value:.4g} |" for name, value in record["validation"].items()]
+    return "\n".join(["| figure | value |", "|---|---|", *rows])

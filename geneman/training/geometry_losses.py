@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, cosine_similarity
 
 from geneman.curation.synthetic.people import People
+from geneman.device import quick_products
 from geneman.priors.bundled.geometry_network import DEPTH_UNIT, BothSides, GeometryNetwork, shown
 from geneman.training.geometry_batches import Batch
 from geneman.training.loop import Losses
@@ -18,8 +19,8 @@ def losses(found: BothSides, wanted: Batch) -> Losses:
     """Compare both sides with the truth, over the person's pixels."""
     inside = wanted.inside
     return {
-        "normal": 2.0 * _angle_loss(found.normal, wanted.normal, inside),
-        "hidden_normal": _angle_loss(found.hidden_normal, wanted.hidden_normal, inside),
+        "normal": 2.0 * angle_loss(found.normal, wanted.normal, inside),
+        "hidden_normal": angle_loss(found.hidden_normal, wanted.hidden_normal, inside),
         "depth": 0.3 * _relief_loss(found.depth, wanted.depth, inside),
         "hidden_depth": 0.3 * _relief_loss(found.hidden_depth, wanted.hidden_depth, inside),
         "colour": 0.5
@@ -27,11 +28,24 @@ def losses(found: BothSides, wanted: Batch) -> Losses:
     }
 
 
-def _angle_loss(found: Tensor, wanted: Tensor, inside: Tensor) -> Tensor:
+def angle_loss(found: Tensor, wanted: Tensor, inside: Tensor) -> Tensor:
     """Compare directions by their distance, which small angles are not too small for."""
     # 1e-4 under the root: below half a degree the gradient fades instead of flickering.
     apart = ((found - wanted).square().sum(dim=1, keepdim=True) + 1e-4).sqrt() - 1e-2
     return _mean(apart, inside)
+
+
+def step_loss(found: Tensor, wanted: Tensor, inside: Tensor) -> Tensor:
+    """Compare differences over one, two and four pixels, which smooth normals leave out."""
+    error, weight = found - wanted, inside.to(found.dtype)
+    total = error.new_zeros(())
+    for apart in (1, 2, 4):
+        for axis in (-1, -2):
+            length = error.shape[axis] - apart
+            both = weight.narrow(axis, apart, length) * weight.narrow(axis, 0, length)
+            step = error.narrow(axis, apart, length) - error.narrow(axis, 0, length)
+            total = total + _mean(step.abs(), both)
+    return total
 
 
 def _relief_loss(found: Tensor, wanted: Tensor, inside: Tensor) -> Tensor:
@@ -68,12 +82,12 @@ def validate(network: GeometryNetwork, people: People, count: int) -> dict[str, 
     sums: dict[str, float] = {}
     for index in range(count):
         wanted = Batch.of([people.sample(index)]).on(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with quick_products(device):
             found = network(shown(wanted.colour, wanted.cover))
         inside = wanted.inside[:, 0]
         figures = {
-            "normal_deg": _degrees(found.normal, wanted.normal)[inside],
-            "hidden_normal_deg": _degrees(found.hidden_normal, wanted.hidden_normal)[inside],
+            "normal_deg": degrees(found.normal, wanted.normal)[inside],
+            "hidden_normal_deg": degrees(found.hidden_normal, wanted.hidden_normal)[inside],
             "depth_error": (found.depth - wanted.depth)[:, 0].abs()[inside],
             "hidden_depth_error": (found.hidden_depth - wanted.hidden_depth)[:, 0].abs()[inside],
             "colour_error": (found.hidden_colour - wanted.hidden_colour).abs().mean(1)[inside],
@@ -83,5 +97,6 @@ def validate(network: GeometryNetwork, people: People, count: int) -> dict[str, 
     return sums
 
 
-def _degrees(found: Float[Tensor, "b 3 s s"], wanted: Float[Tensor, "b 3 s s"]) -> Tensor:
+def degrees(found: Float[Tensor, "b 3 s s"], wanted: Float[Tensor, "b 3 s s"]) -> Tensor:
+    """Give the angles between directions, B S S."""
     return cosine_similarity(found, wanted, dim=1).clamp(-1, 1).acos().rad2deg()

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from geneman.curation.rings import Rings
+from geneman.device import quick_products
 from geneman.errors import Cancelled
 from geneman.priors.bundled.view_model import ABSENT, KNOWN, NOISY
 from geneman.priors.bundled.view_network import (
@@ -143,7 +144,7 @@ def losses(network: ViewNetwork, diffusion: Diffusion, pairs: Pairs, draws: Draw
     noisy = diffusion.noised(clean, draws.noise, draws.times) * asked + clean * (there == KNOWN)
     left = diffusion.share_left(draws.times).to(clean)
     wanted = left.sqrt() * draws.noise - (1 - left).sqrt() * clean
-    with torch.autocast(clean.device.type, torch.bfloat16):
+    with quick_products(clean.device):
         tokens, patches = network.look(pairs.photo)
         found = network(
             noisy.contiguous(memory_format=torch.channels_last),

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate
 
 from geneman.curation.rings import Rings
+from geneman.device import quick_products
 from geneman.priors.bundled.view_model import NOISY, ViewModel
 from geneman.priors.bundled.view_network import ViewNetwork, folded
 from geneman.priors.diffusion import Diffusion
@@ -66,7 +67,7 @@ class HeldOut:
             noise = torch.randn(clean.shape, generator=generator, device=self.device)
             times = torch.tensor([time], device=self.device)
             left = diffusion.share_left(times).to(clean)
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with quick_products(self.device):
                 tokens, patches = network.look(self.pairs.photo[index : index + 1])
                 found = network(
                     diffusion.noised(clean, noise, times),

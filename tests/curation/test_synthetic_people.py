@@ -196,7 +196,10 @@ def test_folds_bend_cloth_alone_and_never_away():
     edges = torch.tensor([-1.0, -1.0, 1.0, 1.0])
     look, _ = both_sides(points, turned, rig.surface, Person.of(rig).textures, edges, 64)
     cloth = look.places[:, 2] < 1.2
-    bent = [creased(np.random.default_rng(s), look, cloth, 0.5, 64) for s in range(8)]
+    made = [creased(np.random.default_rng(s), look, cloth, 0.5, 64) for s in range(8)]
+    bent, left = ([one[i] for one in made] for i in range(2))
+    assert all((share[~cloth] == 1).all() and (share <= 1).all() for share in left)
+    assert min(share.min() for share in left) < 0.95
     assert all(torch.equal(normal[~cloth], look.normal[~cloth]) for normal in bent)
     assert max((normal - look.normal).abs().max() for normal in bent) > 0.1
     for normal in bent:

@@ -9,18 +9,25 @@ import torch
 
 from geneman.__main__ import main
 from geneman.camera import Orbit
+from geneman.chain import CHAIN
 from geneman.cli import benchmarks
 from geneman.errors import MissingComponentError, OptionError
 from geneman.evaluation import comparison
 from geneman.evaluation import flip as flip_module
 from geneman.evaluation.benchmark_cases import cases_in, read_case
-from geneman.evaluation.candidates import BASELINES, OURS
+from geneman.evaluation.candidates import BASELINES, OURS, UNTAUGHT, Reconstruction, ablations
 from geneman.evaluation.comparison import AZIMUTHS, measured, view_figures
 from geneman.evaluation.flip import flip, require_flip
 from geneman.evaluation.metrics import shape_accuracy
 from geneman.evaluation.protocol import evaluate, mean_of
 from geneman.gltf import to_gltf_axes
 from geneman.mesh import Mesh
+from geneman.presets import DRAFT
+from geneman.priors.bundle import Priors
+from geneman.priors.bundled.detail_network import DetailNetwork, DetailWidths
+from geneman.priors.bundled.geometry_network import GeometryNetwork, Widths
+from geneman.priors.bundled.geometry_prior import GeometryPrior
+from geneman.priors.bundled.inflation import Inflation
 from geneman.progress import silent
 from geneman.renderers.shading import draw
 from tests.evaluation.people import CAMERA, Knowing, person, photographed, write_case
@@ -232,3 +239,23 @@ def test_the_json_of_a_benchmark_has_cases_mean_and_baselines(tmp_path, capsys, 
 def test_wrong_options_are_refused_in_a_sentence(capsys, arguments, said):
     assert main(["evaluate", *arguments]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_ablation_leaves_out_one_part_at_a_time_or_says_why_it_cannot():
+    tiny = (8, 8, 16, 16), (1, 1, 1, 1)
+    learned = GeometryPrior(
+        GeometryNetwork(Widths(*tiny)), detail=DetailNetwork(DetailWidths(*tiny))
+    )
+    means = CHAIN, torch.device("cpu")
+    ours = Reconstruction(OURS, DRAFT, Priors(shape=learned), *means)
+    reduced, absent = ablations(DRAFT, Priors(shape=learned), *means)
+    assert set(reduced) == {"without_geometry_prior", "without_details", "without_head_pass"}
+    assert set(absent) == {"without_view_prior", "without_multi_view_trick"}
+    prints = {one.fingerprint for one in (ours, *reduced.values())}
+    assert len(prints) == 4, "no two share their measures"
+    assert reduced["without_geometry_prior"].folder == UNTAUGHT
+    assert not reduced["without_head_pass"].recipe.prepare.face
+    assert reduced["without_details"].priors.shape.detail is None
+    reduced, absent = ablations(DRAFT, Priors(shape=Inflation()), *means)
+    assert set(reduced) == {"without_head_pass"}
+    assert all(reason for reason in absent.values())

@@ -33,12 +33,12 @@ class Flat:
         return Surfaces(normal, front, HiddenSide(front + 0.1, -towards, colour))
 
 
-def prepared(photo, *, size=256, report=lambda event: None, **given):
+def prepared(photo, *, size=256, face=True, report=lambda event: None, **given):
     return run(
         photo,
         given=GivenMaps(**given),
         priors=Priors(shape=Flat()),
-        config=PrepareConfig(size=size),
+        config=PrepareConfig(size=size, face=face),
         device=CPU,
         report=report,
     )
@@ -149,6 +149,16 @@ def test_preparing_twice_gives_the_same_bits(astronaut):
     first, second = (prepared(astronaut).view for _ in range(2))
     for name in ("colour", "mask", "landmarks"):
         assert torch.equal(getattr(first, name), getattr(second, name))
+
+
+@needs_person_models
+def test_the_face_is_laid_into_the_relief_unless_it_shall_not_be(astronaut):
+    seen, unseen = (prepared(astronaut, face=face).view for face in (True, False))
+    assert torch.equal(unseen.normal[..., 2], torch.ones(256, 256))
+    assert (seen.normal[..., 2] < 0.9).any()
+    nose = seen.landmarks[0]
+    rows = (seen.normal[..., 2] < 0.9).nonzero()[:, 0]
+    assert abs(rows.float().mean() / 128 - 1 + nose[1]) < 0.15, "only around the nose"
 
 
 @needs_person_models

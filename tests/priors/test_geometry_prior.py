@@ -5,19 +5,23 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from geneman.camera import REFERENCE
 from geneman.landmarks import HIPS, NOSE, SHOULDERS
 from geneman.priors.bundle import ShapePrior
+from geneman.priors.bundled.detail_network import DetailNetwork, DetailWidths
 from geneman.priors.bundled.geometry_network import (
     Borrowing,
     GeometryNetwork,
     Widths,
+    read_record,
     read_weights,
     shown,
     write_weights,
 )
 from geneman.priors.bundled.geometry_prior import (
+    DETAIL,
     THINNEST,
     WEIGHTS,
     GeometryPrior,
@@ -246,3 +250,47 @@ def test_shipped_weights_are_better_than_none_and_say_how_they_were_made():
     found, guess = (guess_of(p, view) for p in (shipped, Inflation()))
     learned, unlearned = (angle(s.normal, view.normal, view.inside) for s in (found, guess))
     assert learned < unlearned + 3
+
+
+def test_an_untrained_detail_network_leaves_normals_as_they_are():
+    torch.manual_seed(0)
+    network = DetailNetwork(DetailWidths((8, 8, 16, 16), (1, 1, 1, 1)))
+    normal = normalize(torch.randn(1, 3, 64, 64), dim=1)
+    torch.testing.assert_close(network(torch.rand(1, 4, 64, 64), normal), normal)
+
+
+def test_details_bend_the_visible_side_and_its_relief_alike_in_the_mirror(prior, figure):
+    network = DetailNetwork(DetailWidths((8, 8, 16, 16), (1, 1, 1, 1)))
+    network.leave.weight.data.normal_(0, 0.1)
+    drawn = dataclasses.replace(prior, detail=network.eval())
+    found, smooth = (guess_of(p, figure) for p in (drawn, prior))
+    inside = figure.inside
+    assert 0.5 < angle(found.normal, smooth.normal, inside) < 60
+    assert (found.depth - smooth.depth)[inside].abs().max() > 1e-4
+    across = torch.tensor([-1.0, 1.0, 1.0])
+    smooth_normal = np.stack([*np.zeros((2, 512, 512)), np.ones((512, 512))], axis=-1)
+    own = drawn.detailed(figure.colour, figure.mask, smooth_normal)
+    other = drawn.detailed(figure.colour.flip(1), figure.mask.flip(1), smooth_normal)
+    np.testing.assert_allclose(own, other[:, ::-1] * across.numpy(), atol=1e-4)
+
+
+def test_details_come_with_the_weights_beside_them_and_change_the_priors_name(prior, tmp_path):
+    path = tmp_path / "geometry.safetensors"
+    write_weights(path, prior.network.widths, prior.network.state_dict(), {})
+    smooth = GeometryPrior.from_file(path)
+    assert smooth.detail is None
+    network = DetailNetwork(DetailWidths((8, 8, 16, 16), (1, 1, 1, 1)))
+    write_weights(tmp_path / DETAIL, network.widths, network.state_dict(), {"samples": 3})
+    found = GeometryPrior.from_file(path)
+    assert found.detail is not None
+    assert found.detail.widths == network.widths
+    assert found.name.startswith(smooth.name + "+")
+
+
+def test_shipped_details_are_closer_to_the_truth_than_smooth_normals():
+    file = WEIGHTS.with_name(DETAIL)
+    if not file.is_file():
+        pytest.skip("this checkout ships no trained weights")
+    figures = read_record(file)["validation"]
+    assert file.stat().st_size < 4e6
+    assert figures["normal_deg"] < figures["smooth_normal_deg"] - 0.5

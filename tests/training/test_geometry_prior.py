@@ -12,6 +12,11 @@ from geneman.camera import REFERENCE
 from geneman.curation.synthetic.avatars import avatar_files, identity
 from geneman.curation.synthetic.sample import Person, draw_sample
 from geneman.errors import OptionError
+from geneman.priors.bundled.detail_network import (
+    DetailNetwork,
+    DetailWidths,
+    read_detail_weights,
+)
 from geneman.priors.bundled.geometry_network import (
     BothSides,
     GeometryNetwork,
@@ -22,10 +27,12 @@ from geneman.priors.bundled.geometry_network import (
 )
 from geneman.priors.bundled.geometry_prior import GeometryPrior
 from geneman.progress import StepDone
+from geneman.training.details import DetailLesson
 from geneman.training.geometry_batches import Batch
 from geneman.training.geometry_losses import losses
-from geneman.training.geometry_prior import GeometryTraining, train
+from geneman.training.geometry_prior import train
 from geneman.training.learning_curves import read
+from geneman.training.rendered_run import GeometryTraining
 from geneman.training.steps import Average, OrthogonalSteps
 from tests.curation.rig import boxes
 
@@ -200,6 +207,39 @@ def test_colours_can_be_trained_alone(tmp_path, monkeypatch):
     changed = {n for n, v in after.state_dict().items() if not torch.equal(v, halves[n])}
     assert changed
     assert all(name.startswith("borrow.") for name in changed)
+
+
+@avatars
+def test_details_are_trained_beside_the_geometry_prior_and_go_on(tmp_path):
+    people = some_people(tmp_path / "people")
+    config = GeometryTraining(
+        minutes=0.02, batch=2, size=64, workers=0, device="cpu", validation=1, part="details"
+    )
+    steps = []
+    for _ in range(2):
+        train(people, None, tmp_path / "out", config, steps.append)
+    taken = [event.step for event in steps if isinstance(event, StepDone)]
+    assert taken == list(range(len(taken)))
+    network, record = read_detail_weights(tmp_path / "out" / "detail.safetensors")
+    assert network.leave.weight.abs().max() > 0
+    assert set(record["validation"]) == {"smooth_normal_deg", "normal_deg"}
+    assert "# Detail network" in (tmp_path / "out" / "detail.md").read_text()
+
+
+def test_details_of_one_person_are_learnt_in_a_few_steps(batch):
+    torch.manual_seed(0)
+    lesson = DetailLesson(GeometryNetwork(TINY).eval(), look=32, crops=2)
+    network = DetailNetwork(DetailWidths((8, 8, 16, 16), (1, 1, 1, 1)))
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
+    totals = []
+    for _ in range(25):
+        terms = lesson.losses(network, batch, torch.Generator().manual_seed(0))
+        total = torch.stack(list(terms.values())).sum()
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        totals.append(total.item())
+    assert totals[-1] < 0.9 * totals[0]
 
 
 @pytest.mark.parametrize("content", [None, b"no weights"])

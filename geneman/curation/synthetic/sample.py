@@ -104,9 +104,9 @@ def draw_sample(person: Person, random: np.random.Generator, size: int) -> Sampl
         dye.dyed(look.albedo, look.label, look.places, skin)
         for look, skin in zip((front, back), bare, strict=True)
     ]
-    normal = creased(random, front, dye.cloth(front.label, bare[0]), framed.scale, size)
+    normal, left = creased(random, front, dye.cloth(front.label, bare[0]), framed.scale, size)
     scene = Scene(front.pixels, normal, front.depth, back.depth, size)
-    seen_colours, hidden_colours = scene.lit(light, colours[0], colours[1])
+    seen_colours, hidden_colours = scene.lit(light, colours[0] * left[:, None], colours[1])
     shift = REFERENCE.distance - float(((front.depth + back.depth) / 2).median())
     inside = image(torch.ones(len(front.pixels), 1), front.pixels, size)[..., 0] > 0
     colour, cover = photographed(image(seen_colours, front.pixels, size), inside, random)

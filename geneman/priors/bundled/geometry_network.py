@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -48,6 +49,9 @@ DEPTH_UNIT = 0.1
 
 PAPER = 0.5
 """Grey that the network sees around the person."""
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -291,13 +295,13 @@ class _Residual(nn.Module):
 
 
 def write_weights(
-    path: Path, widths: Widths, state: Mapping[str, Tensor], record: Mapping[str, object]
+    path: Path, widths: Any, state: Mapping[str, Tensor], record: Mapping[str, object]
 ) -> None:
     """Keep a network in half precision, with its shape and how it was trained beside it.
 
     Args:
         path: A .safetensors file.
-        widths: The network's shape.
+        widths: The network's shape, a dataclass.
         state: Its weights.
         record: What a model card says: data, steps, figures.
     """
@@ -319,7 +323,14 @@ def read_weights(path: Path) -> tuple[GeometryNetwork, dict[str, object]]:
     return quick(network), record
 
 
-def quick(network: GeometryNetwork) -> GeometryNetwork:
+def read_record(path: Path) -> dict[str, object]:
+    """Give how the weights of a file were trained."""
+    with safe_open(path, framework="pt") as file:
+        record: dict[str, object] = json.loads(file.metadata()["record"])
+    return record
+
+
+def quick(network: Network) -> Network:
     """Lay the weights out as the processor's convolutions like them best."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in stubs
     return network

@@ -2,7 +2,8 @@
 
 The network sees the photo at 256 pixels or fewer and is believed as far as it has earned it:
 pixel by pixel where the photo and its mirror image tell it the same, quantity by quantity as it was
-better on people held out from training than silhouette and pose are (the inflation). Its normals
+better on people held out from training than silhouette and pose are (the inflation). A second
+network looks closer and draws folds and features into the normals, which
 are integrated onto the depth, given maps are followed where there are any, and the hidden side
 keeps its thickness behind them. Its colours are the photo's, looked up where the network says, with
 the folds and the weave of what is worn in front.
@@ -20,6 +21,7 @@ from torch.nn.functional import normalize
 
 from geneman.camera import REFERENCE
 from geneman.priors.bundle import ShapePrior, Surfaces
+from geneman.priors.bundled.detail_network import DetailNetwork, read_detail_weights
 from geneman.priors.bundled.geometry_network import (
     BothSides,
     GeometryNetwork,
@@ -36,12 +38,19 @@ from geneman.view import Framing, HiddenSide
 WEIGHTS = Path(__file__).parent.parent / "weights" / "geometry.safetensors"
 """Where a release has the trained weights."""
 
+DETAIL = "detail.safetensors"
+"""Name of the detail network's weights, beside the others; without them normals stay smooth."""
+
 LOOK, FINE = 256, 512
-"""Sides of what a fully trained network sees, and of the grid that normals are integrated on."""
+"""Sides of what a fully trained network sees, and of the grid that details are drawn on and normals
+integrated."""
 
 THINNEST = 0.006
 """Least thickness of a person in scene units: about a centimetre of a standing adult."""
 
+
+Normals = NDArray[np.float64]
+"""H W 3."""
 
 UNSURE_DEG = 25.0
 """Angle between what a photo and its mirror image say at which the network is half believed."""
@@ -66,6 +75,7 @@ class GeometryPrior:
     look: int = LOOK
     """Side of the pictures that the network was last trained on: what it sees of the photo."""
     trust: Trust = Trust()
+    detail: DetailNetwork | None = None
 
     @staticmethod
     def from_file(path: Path = WEIGHTS) -> "GeometryPrior":
@@ -78,12 +88,14 @@ class GeometryPrior:
         trust = record.get("trust")
         believed = Trust(**trust) if isinstance(trust, dict) else Trust()
         look = record.get("size")
+        files = [file for file in (path, path.with_name(DETAIL)) if file.is_file()]
         # Other weights are another prior: a run's results are stale when its name changes.
         return GeometryPrior(
             network,
-            name=f"geometry prior {digest_of_file(path)[:8]}",
+            name=f"geometry prior {'+'.join(digest_of_file(file)[:8] for file in files)}",
             look=look if isinstance(look, int) else LOOK,
             trust=believed,
+            detail=read_detail_weights(files[1])[0] if files[1:] else None,
         )
 
     def surfaces(
@@ -105,6 +117,7 @@ class GeometryPrior:
         found, sure = self.ask(colour, mask)
         sides = _Sides.of(found, resized(cover, FINE) > 0.5)  # noqa: PLR2004
         sides = sides.blended(_Sides.guessed(guess, sides), self.trust, sure)
+        sides = replace(sides, normal=self.detailed(colour, mask, sides.normal))
         front, back = sides.integrated(known_normal, known_depth)
         shift = REFERENCE.distance - np.median(((front + back) / 2)[sides.inside])
         near, far = (enlarged(side + shift, sides.inside, size) for side in (front, back))
@@ -124,6 +137,10 @@ class GeometryPrior:
             ),
         )
 
+    def smooth(self) -> "GeometryPrior":
+        """Give the prior without details, by another name."""
+        return replace(self, detail=None, name=f"{self.name}, smooth")
+
     @torch.no_grad()
     def ask(
         self, colour: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"]
@@ -133,9 +150,7 @@ class GeometryPrior:
         Returns:
             Both sides at `look` pixels, one image; and how sure it is, in [0, 1].
         """
-        small = torch.from_numpy(resized(array_of(colour), self.look)).float().movedim(-1, 0)[None]
-        cover = torch.from_numpy(resized(array_of(mask), self.look)).float()[None, None]
-        photo = shown(small, cover)
+        photo = _laid_out(colour, mask, self.look)
         twice = torch.cat([photo, photo.flip(-1)]).contiguous(memory_format=torch.channels_last)
         found = self.network(twice)
         across = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
@@ -155,6 +170,34 @@ class GeometryPrior:
             mean(found.agreed),
         )
         return both, blurred(array_of(sure), 2.0)
+
+    @torch.no_grad()
+    def detailed(
+        self, colour: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"], normal: Normals
+    ) -> Normals:
+        """Draw what the photo shows of folds and features into smooth normals, FINE FINE 3.
+
+        Args:
+            colour: The photo.
+            mask: The person's cover.
+            normal: Unit, camera frame.
+        """
+        if self.detail is None:
+            return normal
+        photo = _laid_out(colour, mask, FINE)
+        smooth = torch.from_numpy(normal).float().movedim(-1, 0)[None]
+        across = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
+        once = self.detail(photo, smooth)
+        again = self.detail(photo.flip(-1), smooth.flip(-1) * across).flip(-1) * across
+        found: Normals = normalize(once + again, dim=1)[0].movedim(0, -1).double().numpy()
+        return found
+
+
+def _laid_out(colour: Tensor, mask: Tensor, side: int) -> Float[Tensor, "1 4 s s"]:
+    """Give a photo as the networks see it."""
+    small = torch.from_numpy(resized(array_of(colour), side)).float().movedim(-1, 0)[None]
+    cover = torch.from_numpy(resized(array_of(mask), side)).float()[None, None]
+    return shown(small, cover).contiguous(memory_format=torch.channels_last)
 
 
 def bundled_shape_prior(path: Path = WEIGHTS) -> ShapePrior:

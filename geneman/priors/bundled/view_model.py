@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geneman.camera import REFERENCE, Orbit
+from geneman.device import quick_products
 from geneman.priors.bundled.view_network import (
     LAYERS,
     ViewNetwork,
@@ -64,7 +65,7 @@ class ViewModel:
     @torch.no_grad()
     def looked(self, photo: Float[Tensor, "1 4 p p"], camera: Orbit = REFERENCE) -> "Photo":
         """Look at a photo as `shown` lays it out, taken by a camera."""
-        with _quick(photo):
+        with quick_products(photo.device):
             tokens, patches = self.network.look(photo)
         return Photo(self, tokens, patches, camera)
 
@@ -182,7 +183,7 @@ class Restricted:
         places = channels(self.layers, patch).to(sample.device)
         whole[:, places] = sample
         whole = whole.contiguous(memory_format=torch.channels_last)
-        with _quick(whole):
+        with quick_products(whole.device):
             found = self.network(whole, timestep, **conditions)
         answer: Tensor = found.to(sample.dtype)[:, places]
         return answer
@@ -206,11 +207,3 @@ def put(patches: Latents, layers: Mapping[str, Tensor], patch: int) -> Latents:
     for name, values in layers.items():
         patches[:, channels((name,), patch).to(patches.device)] = values
     return patches
-
-
-def _quick(like: Tensor) -> torch.autocast:
-    """Compute in half precision where the processor multiplies it faster."""
-    # torch tells this of the processor under a name that not all its releases have.
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
-    fast = like.device.type != "cpu" or probe()
-    return torch.autocast(like.device.type, torch.bfloat16, enabled=fast)
