@@ -33,6 +33,14 @@ class Row:
     """Needed where ours differs, and where there is no setting."""
     paper: object = None
     """As the paper's text has it, where it differs and tells."""
+    paper_setting: str | None = None
+    """Dotted path in PAPER, where its route takes the number from another setting."""
+
+    @property
+    def papers(self) -> object:
+        """Give PAPER's value."""
+        path = self.paper_setting or self.setting
+        return None if path is None else at(PAPER, path)
 
     @property
     def ours(self) -> object:
@@ -162,19 +170,33 @@ ROWS = (
     Row("5", "lowest camera", -10.0, f"{L}.elevation_low"),
     Row("5", "highest camera", 45.0, f"{L}.elevation_high"),
     Row("6", "route", "field", f"{P}.route", paper="uv"),
-    Row("6", "steps", 10_000, f"{P}.field.steps", paper="1000"),
+    Row("6", "steps", 10_000, f"{P}.field.steps", paper=1000, paper_setting=f"{P}.uv.steps"),
     Row("6", "views", 120, f"{P}.views"),
     Row("6", "renders", 512, f"{P}.render_size"),
     Row("6", "one reference step in", 2, f"{P}.reference_every"),
-    Row("6", "views are edited at multiples of", 30, f"{P}.field.edit_every"),
+    Row(
+        "6",
+        "views are edited at multiples of",
+        30,
+        f"{P}.field.edit_every",
+        paper_setting=f"{P}.uv.edit_every",
+    ),
     Row("6", "colour", 1000.0, f"{P}.reference_weight"),
-    Row("6", "difference from the edit", "l1", f"{P}.field.difference", paper="mse"),
+    Row(
+        "6",
+        "difference from the edit",
+        "l1",
+        f"{P}.field.difference",
+        paper="mse",
+        paper_setting=f"{P}.uv.difference",
+    ),
     Row(
         "6",
         "LPIPS from the edit",
         100.0,
         f"{P}.field.perceptual_weight",
         paper="not told (10: ours)",
+        paper_setting=f"{P}.uv.perceptual_weight",
     ),
     Row(
         "6",
@@ -182,9 +204,24 @@ ROWS = (
         Constant(0.50),
         f"{P}.field.noise_low",
         paper="not told (0.5 to 0.2: ours)",
+        paper_setting=f"{P}.uv.noise_low",
     ),
-    Row("6", "most time", Constant(0.51), f"{P}.field.noise_high"),
-    Row("6", "learning rate", 0.01, f"{P}.field_rate"),
+    Row(
+        "6",
+        "most time",
+        Constant(0.51),
+        f"{P}.field.noise_high",
+        paper="not told (0.51 to 0.21: ours)",
+        paper_setting=f"{P}.uv.noise_high",
+    ),
+    Row(
+        "6",
+        "learning rate",
+        0.01,
+        f"{P}.field_rate",
+        paper="not told (0.005: ours)",
+        paper_setting=f"{P}.texel_rate",
+    ),
     Row("6", "edit: scale", 7.5, why="`EDIT_SCALE` in priors/full"),
     Row("6", "edit: ControlNet's strength", 1.0, why="`ControlledEditor.strength`"),
     Row("6", "edit: strides of", 25, why="`Repaint.steps`: 40 from pure noise, 21 from 500"),
@@ -218,12 +255,11 @@ def table() -> str:
     lines = ["| METHOD | what | released | `released` here | paper's text | `paper` here | |"]
     lines.append("|---|---|---|---|---|---|---|")
     for row in ROWS:
-        mine = "" if row.setting is None else shown(at(PAPER, row.setting))
         same = "equal" if row.equal else ""
         note = "; ".join(part for part in (same, row.why) if part)
         cells = (
             *(row.section, row.what, shown(row.released), shown(row.ours)),
-            *(shown(row.paper), mine, note),
+            *(shown(row.paper), shown(row.papers), note),
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

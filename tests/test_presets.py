@@ -51,6 +51,15 @@ def test_the_papers_normal_loss_is_ours_at_two_thirds() -> None:
     torch.testing.assert_close(squared, turned)
 
 
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.paper is not None], ids=lambda r: r.what
+)
+def test_what_the_text_tells_otherwise_is_papers_or_said_to_be_ours(row: Row) -> None:
+    told = row.papers == row.paper
+    differs_as_told = isinstance(row.paper, str) and row.papers != row.ours
+    assert told or differs_as_told, f"METHOD section {row.section}: {row.papers}"
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_tables_in_the_docs_are_what_the_presets_say(name: str) -> None:
     assert block(name, BLOCKS[name]()) in DOCS.read_text(), "run: python -m tests.released_recipe"
