@@ -21,7 +21,9 @@ from geneman.settings import override
 from tests.full_weights import table_for, write_family
 from tests.tiny_photo import write_photo
 
-CPU = torch.device("cpu")
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+PLACES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_CUDA])]
+"""On CUDA the networks run in half precision."""
 SMALL = {
     "prepare.size": "128",
     "nerf_init.resolution": "48",
@@ -56,8 +58,23 @@ TWO_STEPS = {
 }
 
 
+def weights_behind(image: Tensor) -> list[Tensor]:
+    """Give the weights that a render was computed from, by walking its graph to the leaves."""
+    found, seen, waiting = [], set(), [image.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found += [node.variable] if hasattr(node, "variable") else []
+            waiting += [before for before, _ in node.next_functions]
+    return found
+
+
 class Listened:
-    """A judge whose gradients to the renders are written down on their way to the field."""
+    """A judge whose gradients to the renders are written down.
+
+    Each of them alone, without the stage's other terms, must reach the field's weights.
+    """
 
     def __init__(self, judge, said: list[Tensor]) -> None:
         self.judge, self.said, self.name = judge, said, judge.name
@@ -67,8 +84,14 @@ class Listened:
 
         def listened(images, orbits, **options):
             assert images.requires_grad
-            images.register_hook(self.said.append)
-            return guidance(images, orbits, **options)
+            field = weights_behind(images)
+            loss = guidance(images, orbits, **options)
+            render, *reached = torch.autograd.grad(
+                loss, [images, *field], retain_graph=True, allow_unused=True
+            )
+            self.said.append(render)
+            assert max(float(g.abs().max()) for g in reached if g is not None) > 0, self.name
+            return loss
 
         return listened
 
@@ -80,11 +103,13 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["paper", "released"])
+@pytest.mark.parametrize("place", PLACES)
 def test_every_stage_runs_with_every_prior_and_each_ones_gradient_reaches_the_field(
-    preset: str, family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    preset: str, place: str, family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    device = torch.device(place)
     monkeypatch.setattr(weights, "TABLE", table_for(family))
-    priors = full_priors(family, Priors(shape=Inflation()), Economy())
+    priors = full_priors(family, Priors(shape=Inflation()), Economy(device))
     said: dict[str, list[Tensor]] = {
         name: [] for name in ("image", "novel_view", "normal", "depth")
     }
@@ -101,7 +126,7 @@ def test_every_stage_runs_with_every_prior_and_each_ones_gradient_reaches_the_fi
     request = Request(Path(photo), recipe, preset, given | {"prompt": "a person"})
     with RunFolder.locked(tmp_path / "run") as run:
         reconstruct(
-            request, run, CHAIN, priors=replace(priors, **listened), device=CPU, report=report
+            request, run, CHAIN, priors=replace(priors, **listened), device=device, report=report
         )
         assert set(run.record.priors) == {"shape", *said, "editor", "perceptual"}
     assert {"guidance_0", "guidance_1", "depth" if preset == "released" else "pearson"} <= losses[
