@@ -45,8 +45,13 @@ def test_a_dry_run_tells_stages_models_licences_memory_and_time_and_makes_nothin
     assert not any(model["present"] for model in models.values())
     assert main(command) == 0
     shown = capsys.readouterr().out
-    for word in ("10,000", "geneman-3d", "A100", "CC BY-NC 4.0", "not measured"):
+    for word in ("10,000", "geneman-3d", "A100", "CC BY-NC 4.0", "not measured", "This machine: "):
         assert word in shown
+    # What gets the missing weights, in one line each, to be copied.
+    needed, optional = (line for line in shown.splitlines() if "geneman weights get" in line)
+    size = sum(weights.entry(role).gigabytes for role in REQUIRED)
+    assert needed == f"Needed, {size:.0f} GB: geneman weights get --preset paper --accept-licences"
+    assert optional.endswith("geneman weights get normals depth caption --accept-licences")
     assert not run.exists()
 
 

@@ -178,7 +178,7 @@ def _show_plan(options: Reconstruct, request: Request, device: torch.device, *, 
             remedy="choose one of --preset " + ", ".join(sorted(FULL)) + ", or --priors full",
         )
     root = weights_root(options.weights)
-    planned = Planned(options.preset, fit_to(request, device), root)
+    planned = Planned(options.preset, fit_to(request, device), root, device)
     show(planned, as_json=options.json)
 
 
