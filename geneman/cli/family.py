@@ -14,6 +14,7 @@ from geneman.pipeline import Request
 from geneman.presets import FULL
 from geneman.priors import full, weights
 from geneman.priors.bundle import Priors
+from geneman.priors.compiling import Compiling, compiler_for
 from geneman.priors.economy import TIERS, Economy
 from geneman.settings import nearest
 
@@ -63,8 +64,17 @@ def run_with_bundled(request: Request, run: Run) -> None:
     run(request, bundled_priors())
 
 
-def run_with_full(request: Request, device: torch.device, root: Path, run: Run) -> None:
+def run_with_full(
+    request: Request, device: torch.device, root: Path, run: Run, *, compiling: bool = False
+) -> None:
     """Run with the paper's priors, at the highest tier that the device's memory allows.
+
+    Args:
+        request: What to do.
+        device: Where.
+        root: Of the weights.
+        run: Reconstructs.
+        compiling: Whether networks are to be compiled where that is possible.
 
     Raises:
         MissingComponentError: Weights are missing.
@@ -74,7 +84,7 @@ def run_with_full(request: Request, device: torch.device, root: Path, run: Run) 
     first = fit_to(request, device)
     if first.tier is not TIERS[0]:
         log.warning("The device is small for this recipe: %s.", first.tier)
-    economy = Economy(device, first.tier)
+    economy = Economy(device, first.tier, compiling=_compiling(device) if compiling else None)
     priors = full_family(root, economy)
     run_within_memory(
         lambda recipe: run(replace(request, recipe=recipe), priors),
@@ -83,3 +93,11 @@ def run_with_full(request: Request, device: torch.device, root: Path, run: Run) 
         economy,
         log.warning,
     )
+
+
+def _compiling(device: torch.device) -> Compiling | None:
+    compiler = compiler_for(device)
+    if compiler is None:
+        log.warning("Nothing is compiled: that needs a CUDA device and the package triton.")
+        return None
+    return Compiling(compiler)

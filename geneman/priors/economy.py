@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from geneman.priors.compiling import Ask, Compiling
+
 
 @dataclass(frozen=True)
 class Tier:
@@ -28,6 +30,15 @@ class Tier:
     """Networks that are meant to run in single precision do."""
     render_share: float = 1.0
     """Largest renders, as a share of the recipe's."""
+
+    @property
+    def roomy(self) -> bool:
+        """Whether networks stay where they are, whole: compiled ones would else be in the way.
+
+        A network that comes and goes is compiled again for the place it is in, and attention in
+        slices is a loop that the compiler unrolls.
+        """
+        return not (self.slicing or self.offload)
 
     def __str__(self) -> str:
         """Say in words what the tier does."""
@@ -66,6 +77,10 @@ class Economy:
     asked: dict[int, int] = field(default_factory=dict)
     """When each network was last asked, in calls; those on the device alone are listed."""
     calls: int = 0
+    compiling: Compiling | None = None
+    """Of the networks that every step asks, in roomy tiers; nothing: they run as they are."""
+    often: set[int] = field(default_factory=set)
+    """Those networks."""
 
     @property
     def half(self) -> torch.dtype:
@@ -73,7 +88,12 @@ class Economy:
         return torch.float16 if self.device.type == "cuda" else torch.float32
 
     def adopt(
-        self, network: nn.Module, dtype: torch.dtype | None = None, *, resident: bool = False
+        self,
+        network: nn.Module,
+        dtype: torch.dtype | None = None,
+        *,
+        resident: bool = False,
+        often: bool = False,
     ) -> nn.Module:
         """Take a network in: frozen, in its precision, laid out for convolutions, in its place.
 
@@ -81,6 +101,7 @@ class Economy:
             network: Trained.
             dtype: Of its weights; `half` if not said.
             resident: Never leaves the device: gradients pass through it after the call.
+            often: Asked at every step, by its forward pass alone: worth compiling.
         """
         network.requires_grad_(False).eval()
         # torch's own `to`: diffusers' would warn of layers that none of these networks has.
@@ -88,9 +109,17 @@ class Economy:
         nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if resident:
             self.residents.add(id(network))
+        if often:
+            self.often.add(id(network))
         self.networks.append(network)
         self._settle(network)
         return network
+
+    def dismiss(self, network: nn.Module) -> None:
+        """Forget a network: nobody will ask it."""
+        self.networks.remove(network)
+        self.often.discard(id(network))
+        self.residents.discard(id(network))
 
     def use(self, tier: Tier) -> None:
         """Run all networks by another tier from now on, and give back what is free."""
@@ -100,18 +129,26 @@ class Economy:
         free(self.device)
 
     @contextlib.contextmanager
-    def at_work(self, network: nn.Module) -> Iterator[None]:
-        """Have a network on the device for the length of a block, and as long as it is asked."""
+    def at_work(self, network: nn.Module) -> Iterator[Ask]:
+        """Have a network on the device for the length of a block, and as long as it is asked.
+
+        Gives what to call: the network, or its compiled forward pass.
+        """
         self.calls += 1
         if id(network) not in self.asked and id(network) not in self.residents:
             self._make_room()
             network.to(self.device)
         self.asked[id(network)] = self.calls
         try:
-            yield
+            yield self._asker(network)
         finally:
             if self.tier.offload:
                 self._send_home(network)
+
+    def _asker(self, network: nn.Module) -> Ask:
+        if self.compiling is None or not self.tier.roomy or id(network) not in self.often:
+            return network
+        return self.compiling.asker(network)
 
     def _make_room(self) -> None:
         """Send those home that a stage which is over has asked, or that were asked only once."""

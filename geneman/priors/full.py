@@ -75,7 +75,7 @@ def full_priors(
         root / "normal-aligned", economy, unet=root / "geneman-2d"
     )
     # One denoiser serves both: its weights are on the device once.
-    economy.networks.remove(aligned.unet)
+    economy.dismiss(aligned.unet)
     aligned = replace(aligned, unet=base.unet)
     return replace(
         behind,

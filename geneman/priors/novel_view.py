@@ -89,7 +89,7 @@ class ZeroOneToThree:
         projection = CameraProjection.from_folder(folder / PROJECTION)
         projection.requires_grad_(False).to(economy.device)
         return ZeroOneToThree(
-            economy.adopt(unet, exact),
+            economy.adopt(unet, exact, often=True),
             LatentCodec(economy.adopt(vae, exact, resident=True), picture_size(unet, vae)),
             economy.adopt(eye, exact),
             projection,
@@ -131,9 +131,9 @@ class BesideThePhoto:
         self, sample: Latents, timestep: Tensor, *, token: Tensor, photo: Tensor
     ) -> Latents:
         """Ask the network."""
-        with self.economy.at_work(self.network):
+        with self.economy.at_work(self.network) as ask:
             both = torch.cat([sample, photo.to(sample)], dim=1).to(self.network.dtype)
-            answer = self.network(both, timestep, encoder_hidden_states=token.to(both))
+            answer = ask(both, timestep, encoder_hidden_states=token.to(both))
         found: Tensor = answer.sample.to(sample.dtype)
         return found
 

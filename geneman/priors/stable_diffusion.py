@@ -60,7 +60,7 @@ class StableDiffusion:
         return StableDiffusion(
             TextEncoder.from_folder(folder, economy),
             LatentCodec(vae, picture_size(network, vae)),
-            economy.adopt(network),
+            economy.adopt(network, often=True),
             read_part(DDIMScheduler, folder / "scheduler", clip_sample=False),
             economy,
         )
@@ -83,10 +83,10 @@ class InPrecision:
 
     def __call__(self, sample: Latents, timestep: Tensor, **conditions: Tensor) -> Latents:
         """Ask the network."""
-        with self.economy.at_work(self.network):
+        with self.economy.at_work(self.network) as ask:
             kind = self.network.dtype
             told = {name: value.to(kind) for name, value in conditions.items()}
-            answer = self.network(sample.to(kind), timestep, **told)
+            answer = ask(sample.to(kind), timestep, **told)
         found: Tensor = answer.sample.to(sample.dtype)
         return found
 
@@ -111,8 +111,8 @@ class Controlled:
         """
         kind = self.unet.dtype
         noisy, words = sample.to(kind), conditions[WORDS].to(kind)
-        with self.economy.at_work(self.controlnet):
-            down, middle = self.controlnet(
+        with self.economy.at_work(self.controlnet) as ask:
+            down, middle = ask(
                 noisy,
                 timestep,
                 encoder_hidden_states=words,
@@ -120,8 +120,8 @@ class Controlled:
                 conditioning_scale=self.strength,
                 return_dict=False,
             )
-        with self.economy.at_work(self.unet):
-            answer = self.unet(
+        with self.economy.at_work(self.unet) as ask:
+            answer = ask(
                 noisy,
                 timestep,
                 encoder_hidden_states=words,
@@ -240,4 +240,4 @@ def read_controlnet(folder: Path, economy: Economy) -> nn.Module:
     """Read a ControlNet that diffusers has written."""
     from diffusers import ControlNetModel
 
-    return economy.adopt(read_network(ControlNetModel, folder))
+    return economy.adopt(read_network(ControlNetModel, folder), often=True)
