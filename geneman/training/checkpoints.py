@@ -95,8 +95,9 @@ def flatten(state: object, name: str = "") -> dict[str, Tensor]:
     """
     match state:
         case Tensor():
-            # safetensors refuses shared storage, and scalars lose their shape: clone, keep.
-            return {name: state.clone()}
+            # safetensors refuses shared storage, and scalars lose their shape: copy, keep. In main
+            # memory, for a device that trains a large network has no room for it twice.
+            return {name: state.detach().to("cpu", copy=True)}
         case dict():
             items = ((str(key), value) for key, value in state.items())
         case list() | tuple():

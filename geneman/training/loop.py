@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ Losses = dict[str, Float[Tensor, ""]]
 
 
 def minimise(
-    objective: Callable[[int], Losses],
+    objective: Callable[[int], Losses | Iterable[Losses]],
     optimiser: torch.optim.Optimizer,
     *,
     stage: str,
@@ -32,7 +32,9 @@ def minimise(
     long as everything that changes from step to step is in `parts`, `optimiser` or `generator`.
 
     Args:
-        objective: Called with the step from zero; gives the weighted loss terms by name.
+        objective: Called with the step from zero; gives the weighted loss terms by name, or such
+            terms again and again: each lot's gradient is taken before the next is asked for, so
+            that a step may be larger than the memory, and all lots add up.
         optimiser: Holds the parameters and their learning rates.
         stage: Name that the events carry.
         steps: Number of gradient steps in all.
@@ -54,11 +56,14 @@ def minimise(
     for step in range(first, steps):
         if checkpoints.due(step):
             checkpoints.save(step, capture(everything, generator))
-        losses = objective(step)
         optimiser.zero_grad(set_to_none=True)
-        total = torch.stack(list(losses.values()))
-        total.sum().backward()
-        values = dict(zip(losses, total.tolist(), strict=True))
+        given = objective(step)
+        values: dict[str, float] = {}
+        for losses in [given] if isinstance(given, dict) else given:
+            total = torch.stack(list(losses.values()))
+            total.sum().backward()
+            for name, value in zip(losses, total.tolist(), strict=True):
+                values[name] = values.get(name, 0.0) + value
         for name, value in values.items():
             if not math.isfinite(value):
                 raise DivergedError(f"{stage}: loss '{name}' is {value} at step {step} of {steps}.")

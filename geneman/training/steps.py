@@ -5,6 +5,7 @@ as Adam: it gives all directions of a weight matrix the same step, which Adam gi
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,23 @@ class Average:
             kept = state_dict[name]
             assert isinstance(kept, Tensor)
             value.copy_(kept)
+
+
+Group = tuple[Tensor, ...] | list[Tensor]
+
+
+@dataclass(frozen=True)
+class Follow:
+    """The same average's rule for torch's `AveragedModel`, which keeps a whole network."""
+
+    decay: float
+
+    @torch.no_grad()
+    def __call__(self, averaged: Group, current: Group, count: Tensor | int) -> None:
+        """Take one step towards the network, after `count` others."""
+        keep = min(self.decay, (1 + int(count)) / (10 + int(count)))
+        for mean, value in zip(averaged, current, strict=True):
+            mean.lerp_(value, 1 - keep)
 
 
 class OrthogonalSteps:

@@ -15,13 +15,12 @@ On two CPU cores a pair takes a tenth of a second: enough for a look, not for we
 """
 
 import math
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -41,18 +40,19 @@ from geneman.priors.bundled.view_network import (
     write_view_weights,
 )
 from geneman.priors.diffusion import Diffusion
-from geneman.progress import Event, Report, StepDone
+from geneman.progress import Report, StepDone
 from geneman.storage import write_whole
 from geneman.training.checkpoints import FileCheckpoints, Stateful, capture
 from geneman.training.learning_curves import draw, note, read
 from geneman.training.loop import Losses, minimise
+from geneman.training.photo_dropout import Known, draw_known
+from geneman.training.steps import Follow
+from geneman.training.timed import ENDLESS, Timed, device_name
 from geneman.training.view_batches import Pairs, Pool
 from geneman.training.view_card import model_card
 from geneman.training.view_validation import HeldOut
 
 STAGE = "view_prior"
-ENDLESS = 10_000_000
-"""Steps that no run reaches: minutes end it."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ class Draws:
 
     times: Tensor
     noise: Float[Tensor, "b k n n"]
-    knows_tokens: Bool[Tensor, "b"]
-    knows_patches: Bool[Tensor, "b"]
+    known: Known
     present: Float[Tensor, "b 3"]
     """`ABSENT`, `NOISY` or `KNOWN` for each layer."""
 
@@ -112,7 +111,7 @@ def draw_chances(
 ) -> Draws:
     """Draw times, noise, the three disjoint buckets, and what is known of each layer."""
     count, device = len(clean), generator.device
-    bucket = torch.rand(count, generator=generator, device=device) / max(config.dropped, 1e-9)
+    known = draw_known(count, config.dropped, generator)
     kind = torch.rand(count, generator=generator, device=device)
     coloured, shaped = kind < config.alone, kind >= 1 - config.alone
     given = (kind >= config.alone) & (kind < config.alone + config.known)
@@ -122,9 +121,7 @@ def draw_chances(
     return Draws(
         times=torch.randint(length, (count,), generator=generator, device=device),
         noise=torch.randn(clean.shape, generator=generator, device=device),
-        # Buckets 0: tokens dropped; 1: patches dropped; 2: both. The rest knows everything.
-        knows_tokens=(bucket >= 1) & ~((bucket >= 2) & (bucket < 3)),  # noqa: PLR2004
-        knows_patches=(bucket < 1) | (bucket >= 3),  # noqa: PLR2004
+        known=known,
         present=torch.stack([colour, cover, shape], dim=1),
     )
 
@@ -149,8 +146,8 @@ def losses(network: ViewNetwork, diffusion: Diffusion, pairs: Pairs, draws: Draw
         found = network(
             noisy.contiguous(memory_format=torch.channels_last),
             draws.times,
-            tokens=tokens * draws.knows_tokens[:, None, None],
-            patches=patches * draws.knows_patches[:, None, None, None],
+            tokens=tokens * draws.known.tokens[:, None, None],
+            patches=patches * draws.known.patches[:, None, None, None],
             camera=pairs.camera,
             present=draws.present,
         )
@@ -158,26 +155,9 @@ def losses(network: ViewNetwork, diffusion: Diffusion, pairs: Pairs, draws: Draw
     return {"v": squared.sum() / (asked.sum() * wanted.shape[2] * wanted.shape[3])}
 
 
-Group = tuple[Tensor, ...] | list[Tensor]
-
-
 @dataclass(frozen=True)
-class Follow:
-    """The rule of the moving average; early averages forget their beginning faster."""
-
-    decay: float
-
-    @torch.no_grad()
-    def __call__(self, averaged: Group, current: Group, count: Tensor | int) -> None:
-        """Take one step towards the network, after `count` others."""
-        keep = min(self.decay, (1 + int(count)) / (10 + int(count)))
-        for mean, value in zip(averaged, current, strict=True):
-            mean.lerp_(value, 1 - keep)
-
-
-@dataclass
 class _Run:
-    """One training: what the hooks and the report share."""
+    """One training: what is written, and what is said of it."""
 
     config: ViewTraining
     out: Path
@@ -186,19 +166,16 @@ class _Run:
     held_out: HeldOut
     shape: ViewShape
     command: str
-    before: float
-    """Seconds that earlier runs in the same folder took."""
-    began: float = field(default_factory=time.monotonic)
-    written: float = field(default_factory=time.monotonic)
+    timed: Timed
 
-    def write(self, step: int, terms: dict[str, float]) -> None:
+    def write(self, event: StepDone) -> None:
         """Measure the average, note the figures and keep its weights."""
         network: ViewNetwork = self.average.module  # type: ignore[assignment]
         figures, sheet = self.held_out.examine(network, self.diffusion)
-        seconds = self.before + time.monotonic() - self.began
+        step, seconds = event.step + 1, self.timed.seconds()
         row = {"step": step, "pairs": step * self.config.batch, "seconds": seconds}
         table = self.out / "learning.csv"
-        note(table, {**row, **terms, **figures})
+        note(table, {**row, **event.losses, **figures})
         draw(read(table), self.out / "learning.png")
         write_whole(self.out / "samples.png", sheet)
         record = {
@@ -206,27 +183,12 @@ class _Run:
             "pairs": step * self.config.batch,
             "steps": step,
             "seconds": round(seconds),
-            "device": _device_name(self.held_out.device),
+            "device": device_name(self.held_out.device),
             "settings": asdict(self.config),
             "validation": figures,
         }
         write_view_weights(self.out / "view.safetensors", self.shape, network.state_dict(), record)
         write_whole(self.out / "view.md", model_card(record).encode())
-        self.written = time.monotonic()
-
-    def due(self) -> bool:
-        """Say whether it is time to write."""
-        return time.monotonic() - self.written > 60 * self.config.write_every
-
-    def over(self) -> bool:
-        """Say whether the time is up."""
-        return time.monotonic() - self.began > 60 * self.config.minutes
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads"
 
 
 def train(
@@ -264,7 +226,8 @@ def train(
     average = AveragedModel(network, multi_avg_fn=Follow(config.ema))
     average.requires_grad_(False)
     held_out = HeldOut.of(validation, config.validation, device, config.seed)
-    run = _Run(config, out, average, diffusion, held_out, shape, command, _seconds_before(out))
+    timed = Timed.of(out, config.minutes, config.write_every)
+    run = _Run(config, out, average, diffusion, held_out, shape, command, timed)
     optimiser = _optimiser(network, average, config)
     parts: dict[str, Stateful] = {"network": network, "average": average}
     checkpoints = FileCheckpoints(out / "checkpoint.safetensors", interval=120.0)
@@ -285,18 +248,8 @@ def train(
             draw_chances(clean, diffusion.length, config, generator),
         )
 
-    def watch(event: Event) -> None:
-        try:
-            report(event)
-            if isinstance(event, StepDone) and (run.due() or run.over()):
-                run.write(event.step + 1, dict(event.losses))
-                if run.over():
-                    raise Cancelled
-        except Cancelled:
-            if isinstance(event, StepDone):
-                state = capture({**parts, "optimiser": optimiser}, generator)
-                checkpoints.save(event.step + 1, state)
-            raise
+    def keep(step: int) -> None:
+        checkpoints.save(step, capture({**parts, "optimiser": optimiser}, generator))
 
     try:
         minimise(
@@ -304,20 +257,14 @@ def train(
             optimiser,
             stage=STAGE,
             steps=ENDLESS,
-            report=watch,
+            report=timed.watched(report, run.write, keep),
             checkpoints=checkpoints,
             parts=parts,
             generator=generator,
         )
     except Cancelled:
-        if not run.over():
+        if not timed.over():
             raise
-
-
-def _seconds_before(out: Path) -> float:
-    """Give the seconds that earlier runs in a folder have noted."""
-    rows = read(out / "learning.csv")
-    return rows[-1]["seconds"] if rows else 0.0
 
 
 def _optimiser(

@@ -25,6 +25,7 @@ from geneman.priors.diffusion import Diffusion
 from geneman.priors.relative_camera import relative_camera
 from geneman.progress import Cancelled, StepDone, silent
 from geneman.training import learning_curves, view_prior
+from geneman.training.photo_dropout import Known
 from geneman.training.view_batches import Pairs, Pool, pairs_of
 from geneman.training.view_prior import Draws, ViewTraining, draw_chances, losses
 from geneman.training.view_sources import render, sources
@@ -155,7 +156,7 @@ def test_a_mirrored_camera_is_the_camera_on_the_other_side(pairs):
 def test_three_disjoint_buckets_of_five_per_cent_drop_the_photo():
     """METHOD section 9: tokens alone, patches alone, both."""
     draws = draw_chances(torch.zeros(40_000, 1, 1, 1), 1000, ViewTraining(), drawn())
-    tokens, patches = ~draws.knows_tokens, ~draws.knows_patches
+    tokens, patches = ~draws.known.tokens, ~draws.known.patches
     for bucket in (tokens & ~patches, patches & ~tokens, tokens & patches):
         assert bucket.float().mean().item() == pytest.approx(0.05, abs=0.005)
     assert (tokens | patches).float().mean().item() == pytest.approx(0.15, abs=0.01)
@@ -183,7 +184,7 @@ def chances(pairs, present):
     draws = draw_chances(clean, 1000, QUICK, drawn())
     know = torch.ones(len(clean), dtype=torch.bool)
     rows = torch.tensor(present).expand(len(clean), -1)
-    return Draws(torch.full_like(draws.times, 400), draws.noise, know, know, rows)
+    return Draws(torch.full_like(draws.times, 400), draws.noise, Known(know, know), rows)
 
 
 def test_absent_layers_count_nothing_and_known_ones_are_shown_without_noise(pairs):
@@ -217,10 +218,10 @@ def test_a_dropped_photo_is_not_seen(pairs):
     other = Pairs(1 - pairs.photo, pairs.picture, pairs.camera)
     no = torch.zeros(2, dtype=torch.bool)
     for tokens, patches in ((no, ~no), (~no, no)):
-        half = Draws(draws.times, draws.noise, tokens, patches, draws.present)
+        half = Draws(draws.times, draws.noise, Known(tokens, patches), draws.present)
         pair = [losses(network, diffusion, which, half)["v"].item() for which in (pairs, other)]
         assert pair[0] != pair[1]
-    none = Draws(draws.times, draws.noise, no, no, draws.present)
+    none = Draws(draws.times, draws.noise, Known(no, no), draws.present)
     pair = [losses(network, diffusion, which, none)["v"].item() for which in (pairs, other)]
     assert pair[0] == pair[1]
 
