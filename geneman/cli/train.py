@@ -1,4 +1,4 @@
-"""`geneman train`: make the bundled priors' weights."""
+"""`geneman train`: make priors' weights."""
 
 import shlex
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ from geneman.progress import Event, Report, StepDone
 from geneman.settings import nearest
 from geneman.storage import storage_errors
 from geneman.training.geometry_prior import train
+from geneman.training.novel_view import NovelViewTraining
 from geneman.training.rendered_run import GeometryTraining
 from geneman.training.view_prior import ViewTraining
 
 SHOW_EVERY = 20
 """Steps between two lines about the losses."""
 
-PRIORS = ("geometry-prior", "view-prior")
+PRIORS = ("geometry-prior", "view-prior", "novel-view")
 """What can be trained."""
 
 VIEWS = 8
@@ -33,7 +34,7 @@ VIEWS = 8
 class Train:
     """Train a bundled prior on rendered people; run again in the same folder to go on.
 
-    The other prior has other settings: see `geneman train view-prior --help`.
+    The others have other settings: see `geneman train view-prior --help`, and `novel-view`.
     """
 
     prior: Positional[Literal["geometry-prior"]]
@@ -75,6 +76,34 @@ class TrainViews:
     settings: OmitArgPrefixes[ViewTraining] = field(default_factory=ViewTraining)
 
 
+@dataclass(frozen=True)
+class TrainNovelView:
+    """Train the full family's Zero-1-to-3 on people; run again in the same folder to go on.
+
+    What it makes, OUT/model, is taken by `geneman weights get geneman-3d --from`.
+    """
+
+    prior: Positional[Literal["novel-view"]]
+    """What to train."""
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Folder for the networks, learning curves, samples and checkpoint."""
+    start_from: Path | None = None
+    """Zero-1-to-3 to begin with: a folder in diffusers' layout, or the original checkpoint."""
+    people: Path | None = None
+    """Folder of rigged avatars (.glb); not needed where all rings are rendered already."""
+    wardrobe: Path | None = None
+    """Folder of MakeHuman's clothes, hair and skins; without it, avatars alone are shown."""
+    rings: Path | None = None
+    """Folder that keeps what is rendered, of this prior alone; without it, nothing is kept."""
+    limit: int = 0
+    """Different rings to learn from, again and again; 0: always new ones."""
+    render: int = 0
+    """Render so many rings, and those for validation, into --rings, and do not train."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    settings: OmitArgPrefixes[NovelViewTraining] = field(default_factory=NovelViewTraining)
+
+
 def command(arguments: Sequence[str]) -> int:
     """Train until the minutes are over."""
     named = arguments[0] if arguments else "-"
@@ -86,6 +115,8 @@ def command(arguments: Sequence[str]) -> int:
         )
     if named == "view-prior":
         return _views(arguments)
+    if named == "novel-view":
+        return _novel_view(arguments)
     options = parse(Train, "train", arguments)
     with storage_errors(options.out):
         train(
@@ -131,6 +162,49 @@ def _views(arguments: Sequence[str]) -> int:
             command=shlex.join(["geneman", "train", *arguments]),
         )
     say(str(out / "view.safetensors"))
+    return 0
+
+
+def _novel_view(arguments: Sequence[str]) -> int:
+    from geneman.priors.weights import CONVERTED
+    from geneman.priors.zero123_checkpoint import in_diffusers_layout
+    from geneman.training import novel_view
+    from geneman.training.novel_view_model import MODEL
+    from geneman.training.view_sources import render, sources
+
+    options = parse(TrainNovelView, "train", arguments)
+    found = sources(
+        options.people,
+        options.wardrobe,
+        options.rings,
+        size=options.settings.size,
+        count=VIEWS,
+        seed=options.settings.seed,
+        limit=options.limit,
+        plain=True,
+    )
+    if options.render:
+        render(found, options.render, options.settings, say)
+        return 0
+    out, start = options.out or Path("novel-view"), options.start_from
+    with storage_errors(out):
+        if start is not None and not (out / MODEL).is_dir():
+            out.mkdir(parents=True, exist_ok=True)
+            # Beside the checkpoint, as a run with it would convert it; or here, if it is one file.
+            start = in_diffusers_layout(start, (start if start.is_dir() else out) / CONVERTED)
+        novel_view.train(
+            found,
+            start,
+            out,
+            options.settings,
+            _lines(),
+            device=device.choose(options.device),
+            said={
+                "command": shlex.join(["geneman", "train", *arguments]),
+                "start": str(options.start_from or "an earlier run"),
+            },
+        )
+    say(str(out / MODEL))
     return 0
 
 

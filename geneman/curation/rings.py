@@ -110,6 +110,9 @@ class Rings:
     """Where rendered rings are kept."""
     limit: int = 0
     """Different rings, which come again and again; 0: endlessly many."""
+    plain: bool = False
+    """Whether all views are taken as the photo is, but for their angles: Zero-1-to-3 can be told
+    of no others."""
     _people: dict[tuple[str, int], Person] = field(default_factory=dict, compare=False, repr=False)
 
     def ring(self, index: int) -> Ring:
@@ -117,7 +120,7 @@ class Rings:
 
         Raises:
             OptionError: It has to be rendered, and there is nobody to render; or what lies in
-                the folder was rendered at another size.
+                the folder was rendered at another size, or looks closely where it should not.
         """
         index = index % self.limit if self.limit else index
         if self.folder is None:
@@ -134,6 +137,12 @@ class Rings:
                 value=f"{ring.views.shape[0]} of {ring.views.shape[1]} in '{path.name}'",
                 remedy="name another folder with --rings, or train at their --size",
             )
+        if self.plain and not all(map(is_plain, ring.orbits)):
+            raise OptionError(
+                "These rings must look from the photo's distance alone",
+                value=f"close views in '{path.name}'",
+                remedy="name another folder with --rings: each prior has its own",
+            )
         return ring
 
     def _rendered(self, index: int) -> Ring:
@@ -143,9 +152,8 @@ class Rings:
                 value=f"no ring {index}" + (f" in '{self.folder}'" if self.folder else ""),
                 remedy="name a folder of avatars with --people",
             )
-        return draw_ring(
-            self._person(index), np.random.default_rng((self.seed, index)), self.size, self.count
-        )
+        random = np.random.default_rng((self.seed, index))
+        return draw_ring(self._person(index), random, self.size, self.count, plain=self.plain)
 
     def _person(self, index: int) -> Person:
         """Read an avatar or dress a body; the last few are kept."""
@@ -164,7 +172,9 @@ class Rings:
         return self._people[key]
 
 
-def draw_ring(person: Person, random: np.random.Generator, size: int, count: int) -> Ring:
+def draw_ring(
+    person: Person, random: np.random.Generator, size: int, count: int, *, plain: bool = False
+) -> Ring:
     """Pose, dress, light and photograph a person at random, and look from all around.
 
     Args:
@@ -172,6 +182,7 @@ def draw_ring(person: Person, random: np.random.Generator, size: int, count: int
         random: All that is random.
         size: S.
         count: V.
+        plain: Whether views differ from the photo in their angles alone.
     """
     while True:
         shot, dye, pose = draw_shot(random), draw_dye(random, person.materials), draw_pose(random)
@@ -190,7 +201,7 @@ def draw_ring(person: Person, random: np.random.Generator, size: int, count: int
     inside = image(torch.ones(len(front.pixels), 1), front.pixels, 2 * size)[..., 0] > 0
     colour, matte = photographed(image(bright, front.pixels, 2 * size), inside, random)
     evenly = _as_bright(light, front, scene.dyed(front), bright)
-    orbits = draw_orbits(framed.placed(head), random, count)
+    orbits = draw_orbits(framed.placed(head), random, count, plain=plain)
     rest = scene.cut(framed)
     views = [rest.picture(orbit, size, evenly) for orbit in orbits]
     photo = torch.cat([colour * (matte[..., None] > 0), matte[..., None]], dim=-1)
@@ -198,7 +209,7 @@ def draw_ring(person: Person, random: np.random.Generator, size: int, count: int
 
 
 def draw_orbits(
-    head: Float[Tensor, "h 3"], random: np.random.Generator, count: int
+    head: Float[Tensor, "h 3"], random: np.random.Generator, count: int, *, plain: bool = False
 ) -> tuple[Orbit, ...]:
     """Draw cameras all around; some look closely at the head or the chest (METHOD section 4).
 
@@ -206,6 +217,7 @@ def draw_orbits(
         head: Points of the head, world.
         random: All that is random.
         count: V.
+        plain: Whether they differ from the photo's in their angles alone.
     """
     start = random.uniform(0, 360)
     low, high = head.amin(dim=0), head.amax(dim=0)
@@ -214,6 +226,9 @@ def draw_orbits(
     for number in range(count):
         azimuth = (start + 360 * (number + random.uniform(0, 1)) / count + 180) % 360 - 180
         elevation = _elevation(random)
+        if plain:
+            orbits.append(Orbit(azimuth, elevation))
+            continue
         # A head fills 35 to 50 % of a close view; with chest and shoulders 20 to 30 %.
         share = random.uniform(0.35, 0.5) if random.random() < 0.6 else random.uniform(0.2, 0.3)  # noqa: PLR2004
         near = tall / share * REFERENCE.focal / 2
@@ -227,6 +242,13 @@ def draw_orbits(
             distance, fov = random.uniform(2.9, 3.5), random.uniform(20, 25)
             orbits.append(Orbit(azimuth, elevation, distance, fov))
     return tuple(orbits)
+
+
+def is_plain(orbit: Orbit) -> bool:
+    """Say whether a camera differs from the photo's in its angles alone."""
+    return orbit == replace(
+        REFERENCE, azimuth_deg=orbit.azimuth_deg, elevation_deg=orbit.elevation_deg
+    )
 
 
 def _elevation(random: np.random.Generator) -> float:

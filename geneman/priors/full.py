@@ -26,11 +26,10 @@ from geneman.priors.stable_diffusion import (
     TextJudge,
     read_controlnet,
 )
-from geneman.priors.zero123_checkpoint import Shape, convert
+from geneman.priors.zero123_checkpoint import Shape, in_diffusers_layout
 
 IMAGE_SCALE, HUMANNORM_SCALE, EDIT_SCALE = 20.0, 30.0, 7.5
 """Of the classifier-free guidances (METHOD sections 3, 4 and 6)."""
-CHECKPOINT = "last.ckpt"
 
 
 def lacking(root: Path, roles: Sequence[str] = REQUIRED) -> list[str]:
@@ -113,12 +112,8 @@ def _humannorm(folder: Path, wording: Wording, economy: Economy) -> TextJudge:
 
 def _zero123(folder: Path, economy: Economy, shape: Shape | None) -> ZeroOneToThree:
     """Read Zero-1-to-3, after converting the original checkpoint if that has not been done."""
-    if not (folder / "unet").is_dir():
-        made = folder / weights.CONVERTED
-        if not made.is_dir():
-            convert(folder / CHECKPOINT, made, shape)
-        folder = made
-    return ZeroOneToThree.from_folder(folder, economy)
+    made = in_diffusers_layout(folder, folder / weights.CONVERTED, shape)
+    return ZeroOneToThree.from_folder(made, economy)
 
 
 def _shape(root: Path, behind: Priors, economy: Economy) -> Sapiens:

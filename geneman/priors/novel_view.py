@@ -56,9 +56,9 @@ class CameraProjection(nn.Module):
         save_file(dict(self.state_dict()), folder / f"{PROJECTION}.safetensors")
 
     def forward(
-        self, embedding: Float[Tensor, "1 d"], cameras: Float[Tensor, "b 4"]
+        self, embedding: Float[Tensor, "p d"], cameras: Float[Tensor, "b 4"]
     ) -> Float[Tensor, "b 1 d"]:
-        """Tell of one photo and some cameras."""
+        """Tell of one photo and some cameras, or of a photo for each camera."""
         told = torch.cat([embedding.expand(len(cameras), -1), cameras.to(embedding)], dim=-1)
         token: Tensor = self.linear(told)[:, None]
         return token
@@ -99,9 +99,9 @@ class ZeroOneToThree:
 
     @torch.no_grad()
     def look(
-        self, photo: Float[Tensor, "1 h w 3"]
-    ) -> tuple[Float[Tensor, "1 d"], Float[Tensor, "1 c y x"]]:
-        """Give a photo's embedding and its latents, which are not scaled."""
+        self, photo: Float[Tensor, "b h w 3"]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b c y x"]]:
+        """Give the embeddings of photos on white, and their latents, which are not scaled."""
         eye: Any = self.eye
         size = eye.config.image_size
         # As the original: from the codec's size (256 pixels), bicubic without antialiasing.

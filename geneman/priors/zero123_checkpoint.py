@@ -23,6 +23,8 @@ from geneman.priors.pickled import read_pickled
 
 Weights = Mapping[str, Tensor]
 
+CHECKPOINT = "last.ckpt"
+"""GeneMAN-3D's file."""
 UNET, AVERAGE, VAE = "model.diffusion_model.", "model_ema.", "first_stage_model."
 EYE, PROJECTED = "cond_stage_model.model.visual.", "cc_projection."
 UNUSED = {
@@ -89,6 +91,24 @@ SCHEDULE: Mapping[str, Any] = {
     "steps_offset": 1,
 }
 """METHOD section 8."""
+
+
+def in_diffusers_layout(given: Path, made: Path, shape: Shape | None = None) -> Path:
+    """Give the folder that `ZeroOneToThree.from_folder` reads, converted once if need be.
+
+    Args:
+        given: Such a folder, one with the original `last.ckpt`, or an original checkpoint.
+        made: Where the converted networks lie, or will.
+        shape: Sizes of a checkpoint that is yet to be converted.
+
+    Raises:
+        MissingComponentError: It is none of these.
+    """
+    if (given / "unet").is_dir():
+        return given
+    if not made.is_dir():
+        convert(given / CHECKPOINT if given.is_dir() else given, made, shape)
+    return made
 
 
 def convert(checkpoint: Path, folder: Path, shape: Shape | None = None) -> None:

@@ -31,6 +31,12 @@ class Pairs:
     picture: Float[Tensor, "b 7 s s"]
     camera: Float[Tensor, "b 8"]
 
+    def on_white(self) -> tuple[Float[Tensor, "b p p 3"], Float[Tensor, "b s s 3"]]:
+        """Give the colours of photos and views on white, channels last."""
+        share = (self.photo[:, 3:] + 1) / 2
+        photo = (self.photo[:, :3] + share) / 2 + 1 - share
+        return photo.clamp(0, 1).movedim(1, -1), self.picture[:, :3].movedim(1, -1)
+
     def mirrored(self, which: Tensor) -> "Pairs":
         """Swap left and right in some pairs; a mirrored normal and camera look the other way."""
         chosen = which[:, None, None, None]

@@ -1,14 +1,14 @@
-"""Where the view prior's training gets its people from: rendered now, or found in a folder."""
+"""Where the view priors' trainings get its people from: rendered now, or found in a folder."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from geneman.curation.rings import Rings
 from geneman.curation.synthetic.bodies import Wardrobe
 from geneman.curation.synthetic.people import split
 from geneman.errors import OptionError
 from geneman.training.view_batches import stream
-from geneman.training.view_prior import ViewTraining
 
 SAY_EVERY = 100
 """Rings between two lines about the rendering."""
@@ -23,6 +23,7 @@ def sources(
     count: int,
     seed: int,
     limit: int,
+    plain: bool = False,
 ) -> tuple[Rings, Rings]:
     """Give the rings to learn from, and those of identities that are never learnt from.
 
@@ -34,6 +35,7 @@ def sources(
         count: Views of a ring.
         seed: Of the rings; validation has the next one.
         limit: Different rings to learn from; 0: endlessly many.
+        plain: Whether views differ from the photo in their angles alone.
 
     Raises:
         OptionError: Neither people nor rendered rings are named.
@@ -48,13 +50,26 @@ def sources(
     training, held_out = split(people) if people is not None else ((), ())
     clothes = None if wardrobe is None else Wardrobe(wardrobe)
     return (
-        Rings(training, size, count, seed, clothes, folder=folder, limit=limit),
-        Rings(held_out, size, count, seed + 1, folder=folder),
+        Rings(training, size, count, seed, clothes, folder=folder, limit=limit, plain=plain),
+        Rings(held_out, size, count, seed + 1, folder=folder, plain=plain),
     )
 
 
+@runtime_checkable
+class Rendering(Protocol):
+    """What of a training's settings rendering follows."""
+
+    @property
+    def workers(self) -> int:
+        """Processes that render."""
+
+    @property
+    def validation(self) -> int:
+        """Rings that validation looks at."""
+
+
 def render(
-    found: tuple[Rings, Rings], count: int, config: ViewTraining, say: Callable[[str], None]
+    found: tuple[Rings, Rings], count: int, config: Rendering, say: Callable[[str], None]
 ) -> None:
     """Render rings into their folder, those that are there already excepted.
 

@@ -1,6 +1,7 @@
 """How well the view prior does on people it has never seen: figures, and a sheet to look at."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,12 +96,16 @@ class HeldOut:
         photos = self.pairs.photo[: len(drawn)]
         colours = (photos[:, :3] + 1) / 2  # on grey, as the network sees them
         small = interpolate(colours, size=drawn.shape[2:], mode="area").clamp(0, 1)
-        columns = [small, truth[:, :3], drawn[:, :3], truth[:, 4:], drawn[:, 4:]]
-        rows = torch.cat([torch.cat(column.unbind(), dim=1) for column in columns], dim=2)
-        buffer = io.BytesIO()
-        pixels = (rows.movedim(0, -1).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        Image.fromarray(pixels).save(buffer, "PNG")
-        return buffer.getvalue()
+        return laid_out([small, truth[:, :3], drawn[:, :3], truth[:, 4:], drawn[:, 4:]])
+
+
+def laid_out(columns: Sequence[Float[Tensor, "b 3 s s"]]) -> bytes:
+    """Lay pictures in [0, 1] out as a PNG, a row for each of B and a column for each batch."""
+    rows = torch.cat([torch.cat(column.unbind(), dim=1) for column in columns], dim=2)
+    buffer = io.BytesIO()
+    pixels = (rows.movedim(0, -1).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def compared(drawn: Float[Tensor, "b 7 s s"], truth: Float[Tensor, "b 7 s s"]) -> dict[str, float]:
