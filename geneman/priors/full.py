@@ -70,12 +70,7 @@ def full_priors(
     """
     check(root)
     base = StableDiffusion.from_folder(root / "stable-diffusion", economy, unet=root / "geneman-2d")
-    aligned = StableDiffusion.from_folder(
-        root / "normal-aligned", economy, unet=root / "geneman-2d"
-    )
-    # One denoiser serves both: its weights are on the device once.
-    economy.dismiss(aligned.unet)
-    aligned = replace(aligned, unet=base.unet)
+    aligned = StableDiffusion.from_folder(root / "normal-aligned", economy, unet=base.unet)
     return replace(
         behind,
         shape=_shape(root, behind, economy),

@@ -44,23 +44,27 @@ class StableDiffusion:
 
     @staticmethod
     def from_folder(
-        folder: Path, economy: Economy, *, unet: Path | None = None
+        folder: Path, economy: Economy, *, unet: Path | nn.Module | None = None
     ) -> "StableDiffusion":
         """Read a model.
 
         Args:
             folder: In diffusers' layout.
             economy: Where and how its networks run.
-            unet: A folder whose denoiser takes the place of the model's own.
+            unet: A folder whose denoiser takes the place of the model's own, or a denoiser that
+                another model has read: its weights are then on the device once.
         """
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-        network = read_network(UNet2DConditionModel, unet or folder / "unet")
+        if not isinstance(unet, nn.Module):
+            unet = economy.adopt(
+                read_network(UNet2DConditionModel, unet or folder / "unet"), often=True
+            )
         vae = economy.adopt(read_network(AutoencoderKL, folder / "vae"), resident=True)
         return StableDiffusion(
             TextEncoder.from_folder(folder, economy),
-            LatentCodec(vae, picture_size(network, vae)),
-            economy.adopt(network, often=True),
+            LatentCodec(vae, picture_size(unet, vae)),
+            unet,
             read_part(DDIMScheduler, folder / "scheduler", clip_sample=False),
             economy,
         )
