@@ -7,7 +7,14 @@ from geneman.camera import Orbit, pixel_grid
 from geneman.fields.networks import EncodingConfig, RadianceConfig, interpolate
 from geneman.mesh import Box
 from geneman.priors.bundle import Priors, Surfaces
-from geneman.progress import Cancelled, ImagePreview, StepDone, silent
+from geneman.progress import (
+    Cancelled,
+    ImagePreview,
+    MeshPreview,
+    StageStarted,
+    StepDone,
+    silent,
+)
 from geneman.renderers.occupancy import OccupancyGrid
 from geneman.renderers.volume import Sampling, render
 from geneman.schedule import Constant, Ramp
@@ -110,6 +117,27 @@ def test_the_density_cut_at_the_threshold_is_the_person(fitted):
     solid = field.density(points) > SURFACE_DENSITY
     assert solid[distance < -0.015].all()
     assert not solid[distance > 0.03].any()
+
+
+def test_the_first_surface_and_picture_are_told_before_the_first_step_ends(fitted):
+    _, events = fitted
+    kinds = [type(event) for event in events]
+    first = kinds.index(StepDone)
+    assert kinds[:first] == [StageStarted, MeshPreview, ImagePreview]
+    assert kinds.count(MeshPreview) == 1
+    seen = events[1]
+    assert (seen.stage, seen.step) == ("nerf_init", 0)
+    assert len(seen.faces) > 1000
+    # It is the person: what the view believes of both sides, closed.
+    assert figure_sdf(seen.vertices).abs().mean() < 0.01
+    extent = seen.vertices.amax(dim=0) - seen.vertices.amin(dim=0)
+    assert (extent <= torch.tensor(BOX.size) + 0.02).all()
+
+
+def test_a_blob_is_no_person_to_be_shown():
+    events = []
+    fit(dataclasses.replace(QUICK, start_from_surfaces=False, steps=1), report=events.append)
+    assert not any(isinstance(event, MeshPreview) for event in events)
 
 
 def test_every_step_and_some_pictures_are_reported(fitted):

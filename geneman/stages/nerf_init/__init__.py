@@ -5,6 +5,7 @@ views. Without judges, guidance steps compare the field's far side with what the
 believes about it, keep the rest of space empty, and in turn look at views that a prior has drawn.
 """
 
+import contextlib
 import functools
 import math
 
@@ -13,17 +14,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geneman.camera import Orbit, Rays, pixel_grid
+from geneman.errors import EmptySurfaceError
 from geneman.fields.adam import optimiser_of
 from geneman.fields.networks import RadianceField
+from geneman.fields.signed_distance import surface_of
 from geneman.priors.bundle import Guidance, Priors
 from geneman.priors.drawn_views import DrawnViews
-from geneman.progress import ImagePreview, Report
+from geneman.progress import ImagePreview, MeshPreview, Report
 from geneman.renderers.occupancy import OccupancyGrid
 from geneman.renderers.volume import Rendering, Sampling, render
 from geneman.schedule import Constant, Schedule
 from geneman.stages.nerf_init.config import NerfInitConfig as NerfInitConfig
 from geneman.stages.nerf_init.drawn import DrawnTargets
-from geneman.stages.nerf_init.targets import Side, Targets, shape_grid
+from geneman.stages.nerf_init.targets import (
+    GRID_CELLS,
+    SURFACE_DENSITY,
+    Side,
+    Targets,
+    shape_grid,
+)
 from geneman.stages.nerf_init.terms import (
     aligned_error,
     axial,
@@ -78,6 +87,9 @@ def run(
     )
 
     def objective(step: int) -> Losses:
+        if step == 0 and grid is not None:
+            # Long before anything is learnt, somebody can judge pose and outline.
+            _show_start(volume, report)
         if step % config.preview_every == 0:
             report(ImagePreview(STAGE, step, work.picture(step)))
         return work.losses(step)
@@ -93,6 +105,19 @@ def run(
         generator=generator,
     )
     return volume.requires_grad_(False)
+
+
+def _show_start(volume: RadianceField, report: Report) -> None:
+    """Report the surface that the field starts from, if it encloses anything."""
+    with contextlib.suppress(EmptySurfaceError):
+        mesh = surface_of(
+            volume.density,
+            volume.box,
+            resolution=GRID_CELLS,
+            threshold=SURFACE_DENSITY,
+            blur=1.0,
+        )
+        report(MeshPreview(STAGE, 0, mesh.vertices.cpu(), mesh.faces.cpu()))
 
 
 class _NerfInit:
