@@ -14,10 +14,12 @@ from geneman.cli.train import command
 from geneman.curation.rings import Rings, draw_ring, is_plain
 from geneman.curation.synthetic.sample import Person
 from geneman.errors import DivergedError, MissingComponentError, OptionError
+from geneman.priors import weights
 from geneman.priors.diffusion import Diffusion
 from geneman.priors.economy import Economy
 from geneman.priors.novel_view import NovelViewJudge, ZeroOneToThree, photo_conditions
 from geneman.priors.relative_camera import relative_camera
+from geneman.priors.zero123_checkpoint import in_diffusers_layout
 from geneman.progress import Cancelled, StepDone, silent
 from geneman.training import learning_curves, novel_view
 from geneman.training.checkpoints import NoCheckpoints
@@ -26,7 +28,7 @@ from geneman.training.loop import minimise
 from geneman.training.novel_view import NovelViewTraining, draw_chances, losses, told
 from geneman.training.novel_view_model import MODEL, PARTS, Denoiser, begin
 from geneman.training.photo_dropout import draw_known
-from geneman.training.view_batches import Pairs, pairs_of
+from geneman.training.view_batches import Pairs, Pool, pairs_of
 from tests.curation.rig import boxes
 from tests.full_weights import WIDTH, write_zero123
 from tests.synthetic import figure_view
@@ -291,6 +293,41 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(
         assert not torch.equal(before, states[0][f"average/module.{weight}"])
 
 
+def test_the_first_step_is_the_mean_of_its_batches_at_the_warmed_rates(
+    folder: Path, start: Path, model: ZeroOneToThree, tmp_path: Path
+) -> None:
+    said = []
+
+    def report(event: object) -> None:
+        if isinstance(event, StepDone):
+            said.append(event.losses["noise"])
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        train(folder, start, tmp_path, report, accumulate=2)
+    # The same draws, in the same order, by hand.
+    generator, pool = drawn(QUICK.seed), Pool(rings(folder)[0], QUICK.pool, 0, CPU)
+    network = Denoiser(model.unet, model.projection)
+    diffusion = Diffusion(network, model.scheduler)
+    pool.advance(0)
+    each = []
+    for _ in range(2):
+        pairs = pool.draw(QUICK.batch, generator)
+        seen = told(model, pairs.mirrored(torch.rand(QUICK.batch, generator=generator) < 0.5))
+        draws = draw_chances((*seen.latents.shape,), 1000, QUICK.dropped, generator)
+        each.append(losses(network, diffusion, seen, draws, GradientScale(torch.float32))["noise"])
+    assert said == [pytest.approx(float(sum(each)) / 2, rel=1e-5)]
+    # Adam's first step is its rate, whatever the gradient: half of it, ten times for the camera.
+    state = load_file(tmp_path / "checkpoint.safetensors")
+    for part, module, rate in (("unet", model.unet, 5e-4), ("projection", model.projection, 5e-3)):
+        before = module.state_dict()
+        moved = [
+            float((state[f"network/{part}.{name}"] - value).abs().max())
+            for name, value in before.items()
+        ]
+        assert max(moved) == pytest.approx(rate, rel=0.05)
+
+
 def test_a_step_in_parts_is_the_step_at_once_and_asks_for_each_part_after_the_last() -> None:
     """The loop's part of it, on numbers: three thirds of a batch, one in memory at a time."""
     points = torch.randn(6, 3, generator=drawn(4))
@@ -358,6 +395,22 @@ def test_its_folder_is_read_by_the_prior_and_judges(
         assert (out / picture).read_bytes()[1:4] == b"PNG"
     train(folder, None, out, minutes=1e-9)
     assert [row["step"] for row in learning_curves.read(out / "learning.csv")] == [1, 2]
+
+
+def test_its_folder_takes_the_published_weights_place(
+    folder: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path / "weights"))
+    train(folder, start, tmp_path / "out", minutes=1e-9)
+    weights.get("geneman-3d", accept=True, source=tmp_path / "out" / MODEL)
+    assert weights.present("geneman-3d")
+    place = weights.folder("geneman-3d")
+    assert in_diffusers_layout(place, place / weights.CONVERTED) == place
+    pair = [
+        ZeroOneToThree.from_folder(each, Economy()) for each in (tmp_path / "out" / MODEL, place)
+    ]
+    state = pair[1].unet.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in pair[0].unet.state_dict().items())
 
 
 def test_what_cannot_begin_is_told(folder: Path, start: Path, tmp_path: Path) -> None:
