@@ -222,13 +222,13 @@ class GENEMAN_OT_mask_brush(bpy.types.Operator):
     @classmethod
     def poll(cls, context: Any) -> bool:
         """Tell what is missing."""
-        if context.tool_settings.image_paint.brush is None:
+        if context.scene.tool_settings.image_paint.brush is None:
             return refused(cls, "Choose a brush in the Image Editor first")
         return True
 
     def execute(self, context: Any) -> set[str]:
         """Set the brush's blend mode."""
-        context.tool_settings.image_paint.brush.blend = ERASE if self.erase else ADD
+        context.scene.tool_settings.image_paint.brush.blend = ERASE if self.erase else ADD
         return {"FINISHED"}
 
 

@@ -142,7 +142,7 @@ class GENEMAN_PT_mask(InSidebar, bpy.types.Panel):
             layout.operator("geneman.paint_mask", icon="BRUSH_DATA")
             return
         row = layout.row(align=True)
-        brush = context.tool_settings.image_paint.brush
+        brush = context.scene.tool_settings.image_paint.brush
         erases = brush is not None and brush.blend == "ERASE_ALPHA"
         row.operator("geneman.mask_brush", text="Add", depress=not erases).erase = False
         row.operator("geneman.mask_brush", text="Erase", depress=erases).erase = True

@@ -76,6 +76,24 @@ def test_a_camera_that_stood_higher_looks_down_at_the_scenes_origin(person: Any)
     assert origin[:] == pytest.approx((0.0, 0.0, -6.0), abs=1e-5)
 
 
+def test_an_export_outlives_the_file_whose_tool_settings_were_read(
+    person: Any, tmp_path: Path
+) -> None:
+    def owner() -> Any:
+        return bpy.context.window.id_data
+
+    assert owner() in (None, bpy.context.scene), "no test, no panel read them before"
+    _ = bpy.context.tool_settings
+    kept = bpy.context.scene
+    other = bpy.data.scenes.new("Other")
+    bpy.context.window.scene = other
+    other.collection.objects.link(person)
+    other.geneman.job = JOB
+    assert owner() in (None, kept)
+    assert bpy.ops.geneman.export_gltf(filepath=str(tmp_path / "ann.glb")) == {"FINISHED"}
+    assert owner() in (None, other), "4.2 crashes where this scene is gone"
+
+
 def test_an_empty_mask_is_told(person: Any) -> None:
     mask(8, 8, (0, 0, 0, 0))
     with pytest.raises(RuntimeError, match="a mask must show somebody"):

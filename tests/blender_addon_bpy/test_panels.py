@@ -103,7 +103,7 @@ def here() -> Iterator[Any]:
 def drawn(only: str = "") -> list[str]:
     """Give what all panels show, or one of them."""
     shading = SimpleNamespace(type="SOLID", light="STUDIO", color_type="MATERIAL")
-    names = "scene", "window_manager", "tool_settings", "view_layer", "preferences", "mode"
+    names = "scene", "window_manager", "view_layer", "preferences", "mode"
     given = {name: getattr(bpy.context, name) for name in names}
     context = SimpleNamespace(space_data=SimpleNamespace(shading=shading), **given)
     paper = Paper()
