@@ -22,7 +22,7 @@ from geneman.training.geometry_card import detail_card
 from geneman.training.geometry_losses import angle_loss, degrees, step_loss
 from geneman.training.loop import Losses
 
-CROP = 256
+CROP = 128
 """Pixels along a window's side at most."""
 
 

@@ -53,7 +53,7 @@ class GeometryTraining:
     part: Literal["all", "colours", "details"] = "all"
     """What learns: everything, only where the hidden side's colours are borrowed, or the network
     that draws folds and features (at 512 pixels or more)."""
-    crops: Annotated[int, Meta(ge=1)] = 4
+    crops: Annotated[int, Meta(ge=1)] = 6
     """Windows of each sample in which details are learnt."""
     seed: int = 0
     """Of the samples and the first weights."""

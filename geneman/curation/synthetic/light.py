@@ -187,6 +187,33 @@ class Dye:
         return self.soft[label.long()] & ~(bare & (label <= self.skin))
 
 
+BANDS = 3
+"""Heights of different lightness in plain clothes."""
+
+
+def plain(
+    random: np.random.Generator,
+    albedo: Float[Tensor, "p 3"],
+    cloth: Bool[Tensor, "p"],
+    places: Float[Tensor, "p 3"],
+) -> Float[Tensor, "p 3"]:
+    """Wash out what is painted on cloth: textures show folds that the surface does not have.
+
+    Args:
+        random: How light each band along the body is.
+        albedo: Linear light.
+        cloth: What is washed.
+        places: At rest, metres.
+    """
+    edges = _float(np.sort(random.uniform(0.3, 1.4, BANDS - 1)))
+    light = _float(random.beta(0.9, 1.3, BANDS).clip(0.03, 0.9))[
+        torch.bucketize(places[:, 2].contiguous(), edges)
+    ]
+    hue = albedo / albedo.mean(dim=1, keepdim=True).clamp_min(1e-3)
+    washed = light[:, None] * (1 + random.uniform(0.2, 0.9) * (hue - 1))
+    return torch.where(cloth[:, None], washed.clamp(0.0, 1.0), albedo)
+
+
 PATTERNS = ("stripes", "checks", "dots", "blotches")
 
 

@@ -33,6 +33,8 @@ class People:
     """Dresses bodies, if there is one."""
     bodies: float = 0.4
     """Share of samples that show a dressed body."""
+    washed: float = 0.0
+    """Share of samples whose clothes show nothing but their own folds."""
     _avatars: dict[Path, Person] = field(default_factory=dict, compare=False, repr=False)
     _bodies: dict[int, Person] = field(default_factory=dict, compare=False, repr=False)
 
@@ -44,7 +46,7 @@ class People:
             person = self._body(self.wardrobe, number)
         else:
             person = self._avatar(self.files[int(random.integers(len(self.files)))])
-        return draw_sample(person, random, self.size)
+        return draw_sample(person, random, self.size, washed=self.washed)
 
     def _avatar(self, file: Path) -> Person:
         if file not in self._avatars:

@@ -16,7 +16,7 @@ from geneman.camera import REFERENCE
 from geneman.curation.synthetic.figure import Figure
 from geneman.curation.synthetic.folds import creased
 from geneman.curation.synthetic.landmarks import Joints
-from geneman.curation.synthetic.light import Materials, draw_dye, draw_light
+from geneman.curation.synthetic.light import Materials, draw_dye, draw_light, plain
 from geneman.curation.synthetic.photograph import Scene, image, photographed
 from geneman.curation.synthetic.poses import draw_pose
 from geneman.curation.synthetic.rigged import Rigged
@@ -78,13 +78,16 @@ class Person:
         )
 
 
-def draw_sample(person: Person, random: np.random.Generator, size: int) -> Sample:
+def draw_sample(
+    person: Person, random: np.random.Generator, size: int, *, washed: float = 0.0
+) -> Sample:
     """Pose, dress, light and photograph a person at random.
 
     Args:
         person: Who.
         random: All that is random.
         size: Pixels along a side.
+        washed: Share of people whose clothes show nothing but their own folds.
     """
     while True:
         shot, dye, pose = draw_shot(random), draw_dye(random, person.materials), draw_pose(random)
@@ -104,7 +107,10 @@ def draw_sample(person: Person, random: np.random.Generator, size: int) -> Sampl
         dye.dyed(look.albedo, look.label, look.places, skin)
         for look, skin in zip((front, back), bare, strict=True)
     ]
-    normal, left = creased(random, front, dye.cloth(front.label, bare[0]), framed.scale, size)
+    cloth = dye.cloth(front.label, bare[0])
+    if washed and random.random() < washed:
+        colours[0] = plain(random, colours[0], cloth, front.places)
+    normal, left = creased(random, front, cloth, framed.scale, size)
     scene = Scene(front.pixels, normal, front.depth, back.depth, size)
     seen_colours, hidden_colours = scene.lit(light, colours[0] * left[:, None], colours[1])
     shift = REFERENCE.distance - float(((front.depth + back.depth) / 2).median())

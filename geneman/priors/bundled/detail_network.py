@@ -13,12 +13,23 @@ import torch
 from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, normalize, pixel_shuffle, pixel_unshuffle, silu
+from torch.nn.functional import (
+    avg_pool2d,
+    interpolate,
+    normalize,
+    pixel_shuffle,
+    pixel_unshuffle,
+    silu,
+)
 
-from geneman.priors.bundled.geometry_network import quick
+from geneman.priors.bundled.geometry_network import PAPER, quick
 
 BLOCK = 2
 """Side of the blocks of pixels that the convolutions see as one."""
+
+
+AROUND, DARK = 17, 0.03
+"""Pixels along the side of a neighbourhood, and what keeps the darkest from counting most."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class DetailNetwork(nn.Module):
         super().__init__()
         self.widths = widths
         levels, counts = widths.levels, widths.blocks
-        self.enter = nn.Conv2d(7 * BLOCK**2, levels[0], 3, padding=1)
+        self.enter = nn.Conv2d(8 * BLOCK**2, levels[0], 3, padding=1)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for width, wider, count in zip(levels, (*levels[1:], None), counts, strict=True):
             self.down.append(nn.Sequential(*[_Plain(width, width) for _ in range(count)]))
@@ -69,7 +80,9 @@ class DetailNetwork(nn.Module):
         Returns:
             Unit normals, camera frame.
         """
-        x = self.enter(pixel_unshuffle(torch.cat([photo, normal], dim=1), BLOCK))
+        cover = (photo[:, 3:] + 1) / 2
+        given = torch.cat([photo, normal * cover, contrast(photo)], dim=1)
+        x = self.enter(pixel_unshuffle(given, BLOCK))
         passed = []
         for level, blocks in enumerate(self.down):
             x = blocks(x)
@@ -80,6 +93,20 @@ class DetailNetwork(nn.Module):
             x = interpolate(grow(x), scale_factor=2.0)
             x = blocks(torch.cat([x, passed.pop()], dim=1))
         return normalize(normal + pixel_shuffle(self.leave(silu(x)).float(), BLOCK), dim=1)
+
+
+def contrast(photo: Float[Tensor, "b 4 s s"]) -> Float[Tensor, "b 1 s s"]:
+    """Give how much lighter each pixel is than what is around it: black cloth has folds, too.
+
+    Args:
+        photo: As `geometry_network.shown` lays it out.
+    """
+    cover = (photo[:, 3:] + 1) / 2
+    light = photo[:, :3].mean(dim=1, keepdim=True) * PAPER + PAPER * cover
+    tone = (light / cover.clamp_min(1e-2) + DARK).log() * cover
+    share = avg_pool2d(cover, AROUND, 1, AROUND // 2).clamp_min(1e-2)
+    around = avg_pool2d(tone, AROUND, 1, AROUND // 2) / share
+    return ((tone - around * cover) * 3).clamp(-2, 2)
 
 
 class _Plain(nn.Module):
