@@ -283,10 +283,10 @@ class GENEMAN_OT_export_gltf(bpy.types.Operator):
         """Write it."""
         path = bpy.path.ensure_ext(bpy.path.abspath(self.filepath), ".glb")
         person = person_of(job_here(context))
-        # In Blender 4.2 whoever reads this makes the context belong to the scene of that moment,
+        # In Blender 4.2 whoever reads this makes bpy.context belong to the scene of that moment,
         # long after its file was closed; the exporter then tags freed memory. Read again, it is
         # the scene of now.
-        _ = context.tool_settings
+        _ = bpy.context.tool_settings
         with only_selected(context, person), at_the_origin(person):
             try:
                 bpy.ops.export_scene.gltf(
