@@ -41,7 +41,7 @@ from geneman.priors.bundled.geometry_network import (
     read_weights,
     shown,
 )
-from geneman.progress import Event, Report, StepDone
+from geneman.progress import Report, StepDone
 from geneman.training.details import DetailLesson
 from geneman.training.geometry_batches import Batch
 from geneman.training.geometry_card import model_card
@@ -49,11 +49,10 @@ from geneman.training.geometry_losses import losses, validate
 from geneman.training.geometry_trust import measure_trust
 from geneman.training.loop import Losses, minimise
 from geneman.training.rendered_run import GeometryTraining, Lesson, Run
+from geneman.training.timed import ENDLESS
 
 STAGE = "geometry_prior"
 WEIGHTS_FILE = "geometry.safetensors"
-ENDLESS = 10_000_000
-"""Steps that no run reaches: minutes end it."""
 
 
 WASHED = 0.85
@@ -122,13 +121,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     run = Run(config, out, network, lesson, everybody, _commands(out / lesson.file, start_from))
 
-    def watch(event: Event) -> None:
-        report(event)
-        if isinstance(event, StepDone) and (run.due() or run.elapsed >= 1):
-            run.write(event.step + 1, dict(event.losses))
-            if run.elapsed >= 1:
-                run.keep(event.step + 1)
-                raise Cancelled
+    def write(done: StepDone) -> None:
+        run.write(done.step + 1, dict(done.losses))
 
     try:
         minimise(
@@ -136,13 +130,13 @@ def train(
             run.optimiser,
             stage=STAGE,
             steps=ENDLESS,
-            report=watch,
+            report=run.clock.watched(report, write, run.keep),
             checkpoints=run.checkpoints,
             parts=run.parts,
             generator=run.generator,
         )
     except Cancelled:
-        if run.elapsed < 1:
+        if not run.clock.over():
             raise
 
 

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from geneman.training.geometry_batches import Batch, batches
 from geneman.training.learning_curves import draw, note, read
 from geneman.training.loop import Losses
 from geneman.training.steps import Average, OrthogonalSteps, sorted_weights
+from geneman.training.timed import Timed
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Run:
         }
         self.checkpoints = FileCheckpoints(out / "checkpoint.safetensors", interval=120.0)
         self.batches: Iterator[Batch] | None = None
-        self.began = self.written = time.monotonic()
+        self.clock = Timed.of(out, config.minutes, config.write_every)
 
     def objective(self, step: int) -> Losses:
         """Look at the next batch, half of it mirrored."""
@@ -135,7 +135,7 @@ class Run:
         table = self.out / "learning.csv"
         earlier = self._earlier(table, step)
         samples = int(earlier["samples"] + (step - earlier["step"]) * self.config.batch)
-        seconds = round(earlier["seconds"] + time.monotonic() - self.written)
+        seconds = round(self.clock.seconds())
         row = {"step": step, "samples": samples, "seconds": seconds, "size": self.config.size}
         note(table, {**row, **terms, **figures})
         draw(read(table), self.out / "learning.png")
@@ -151,32 +151,22 @@ class Run:
             "device": str(self.device),
             "settings": asdict(self.config),
         }
-        if self.elapsed >= 1:
+        if self.clock.over():
             record |= self.lesson.final(network, self.held_out)
         weights = self.out / self.lesson.file
         write_weights(weights, network.widths, self.average.weights, record)
         write_whole(weights.with_suffix(".md"), self.lesson.card(record).encode())
-        self.written = time.monotonic()
 
     def keep(self, step: int) -> None:
         """Write the state that a later run goes on from."""
         state = capture({**self.parts, "optimiser": self.optimiser}, self.generator)
         self.checkpoints.save(step, state)
 
-    def due(self) -> bool:
-        """Say whether it is time to write."""
-        return time.monotonic() - self.written > 60 * self.config.write_every
-
-    @property
-    def elapsed(self) -> float:
-        """Share of the minutes that is over."""
-        return (time.monotonic() - self.began) / (60 * self.config.minutes)
-
     @staticmethod
     def _earlier(table: Path, step: int) -> dict[str, float]:
         """Give the last row before a step."""
         rows = [row for row in read(table) if row["step"] < step]
-        return {"step": 0.0, "samples": 0.0, "seconds": 0.0, **(rows[-1] if rows else {})}
+        return {"step": 0.0, "samples": 0.0, **(rows[-1] if rows else {})}
 
     def _step_kernels(self, *_: object) -> None:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -188,5 +178,5 @@ class Run:
         if self.config.cool_down == 0:
             return self.config.learning_rate * rising
         # A hundredth is left, so that the last steps still do something.
-        falling = min(1.0, max(0.01, (1 - self.elapsed) / self.config.cool_down))
+        falling = min(1.0, max(0.01, (1 - self.clock.share()) / self.config.cool_down))
         return self.config.learning_rate * rising * falling

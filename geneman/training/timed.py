@@ -41,9 +41,13 @@ class Timed:
         """Say whether it is time to write."""
         return time.monotonic() - self.written > 60 * self.write_every
 
+    def share(self) -> float:
+        """Give the share of the minutes that is over."""
+        return (time.monotonic() - self.began) / (60 * self.minutes)
+
     def over(self) -> bool:
         """Say whether the time is up."""
-        return time.monotonic() - self.began > 60 * self.minutes
+        return self.share() >= 1
 
     def watched(
         self, report: Report, write: Callable[[StepDone], None], keep: Callable[[int], None]
