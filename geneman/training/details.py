@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import avg_pool2d, interpolate, normalize
 
 from geneman.curation.synthetic.people import People
 from geneman.device import quick_products
@@ -24,6 +24,10 @@ from geneman.training.loop import Losses
 
 CROP = 128
 """Pixels along a window's side at most."""
+
+BLURRED, WRONG = 0.75, 0.12
+"""Share of batches that begin with the truth, blurred, and how far it is bent: the geometry prior's
+own mistakes are larger than any detail, and nothing near a pixel mends them."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class DetailLesson:
 
     def losses(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Losses:
         """Compare windows with the truth: directions, and their differences between pixels."""
-        photo, coarse = self._seen(batch)
+        photo = shown(batch.colour, batch.cover)
+        known = float(torch.rand((), generator=generator)) < BLURRED
+        coarse = _blurred(batch, generator) if known else self._smooth(photo)
         side = min(CROP, photo.shape[-1])
         corners = _windows(batch.inside, self.crops, side, generator)
 
@@ -69,7 +75,8 @@ class DetailLesson:
         sums = {"smooth_normal_deg": 0.0, "normal_deg": 0.0}
         for index in range(count):
             batch = Batch.of([people.sample(index)]).on(device)
-            photo, coarse = self._seen(batch)
+            photo = shown(batch.colour, batch.cover)
+            coarse = self._smooth(photo)
             with quick_products(device):
                 found = network(photo, coarse)
             for name, normal in zip(sums, (coarse, found), strict=True):
@@ -86,16 +93,30 @@ class DetailLesson:
         return detail_card(record)
 
     @torch.no_grad()
-    def _seen(self, batch: Batch) -> tuple[Float[Tensor, "b 4 s s"], Float[Tensor, "b 3 s s"]]:
-        """Give the photos, and the smooth normals at their size."""
-        photo = shown(batch.colour, batch.cover)
+    def _smooth(self, photo: Float[Tensor, "b 4 s s"]) -> Float[Tensor, "b 3 s s"]:
+        """Give the smooth normals of photos."""
         small = interpolate(photo, size=(self.look, self.look), mode="area")
         with quick_products(photo.device):
             found = self.smooth.to(photo.device)(
                 small.contiguous(memory_format=torch.channels_last)
             )
         large = interpolate(found.normal, size=photo.shape[-2:], mode="bilinear")
-        return photo, normalize(large, dim=1)
+        return normalize(large, dim=1)
+
+
+def _blurred(batch: Batch, generator: torch.Generator) -> Float[Tensor, "b 3 s s"]:
+    """Give the true normals without details, and a little wrong: no error but details is left."""
+    size = batch.normal.shape[-1]
+    cell = (8, 12, 16)[int(torch.randint(3, (), generator=generator))]
+    planes = torch.cat([batch.normal * batch.inside, batch.inside.to(batch.normal)], dim=1)
+    small = interpolate(planes, size=(size // cell, size // cell), mode="area")
+    around = avg_pool2d(small, 3, 1, 1)
+    share = small[:, 3:]
+    filled = torch.where(share > 0, small[:, :3] / share.clamp_min(1e-3), around[:, :3])
+    large = normalize(interpolate(filled, size=(size, size), mode="bilinear"), dim=1)
+    wrong = torch.randn(len(large), 3, 5, 5, generator=generator).to(large) * WRONG
+    bent = large + interpolate(wrong, size=(size, size), mode="bicubic")
+    return normalize(bent, dim=1)
 
 
 def _windows(
