@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sys
 
 import pytest
 import torch
@@ -50,8 +51,17 @@ class Counting:
         return network
 
 
+@pytest.fixture
+def without_distutils():
+    """Forget what the compiler imported of distutils: setuptools warns of it in later tests."""
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "distutils"]:
+        del sys.modules[name]
+
+
 @NO_COMPILER
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_distutils")
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own, which are about torch
 def test_a_compiled_network_gives_the_plain_one_s_answers(caplog):
     # diffusers' smallest with convolutions, attention and times: compiling takes its time.
