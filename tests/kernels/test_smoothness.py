@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from geneman.kernels import smoothness as kernels
@@ -42,6 +42,9 @@ def test_any_heap_of_triangles_will_do(name, seed):
     generator = torch.Generator().manual_seed(seed)
     vertices = torch.randn(12, 3, generator=generator)
     faces = torch.stack([torch.randperm(12, generator=generator)[:3] for _ in range(9)])
+    # A corner between a triangle and its own reverse has a normal that is nothing but rounding.
+    turned = {tuple(torch.roll(face, shift).tolist()) for face in faces for shift in range(3)}
+    assume(not any((a, c, b) in turned for a, b, c in faces.tolist()))
     (ours, slope), (expected, right) = both(name, vertices, faces)
     torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(slope, right, rtol=1e-2, atol=1e-3 * float(right.abs().max()))
