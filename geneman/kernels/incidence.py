@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from geneman.kernels.launch import launch, workers
+from geneman.kernels.scatter import first_owned
 
 wp.set_module_options({"enable_backward": False})
 
@@ -42,9 +43,8 @@ def _count_owned(
     index: wp.array(dtype=wp.int32), shares: int, counts: wp.array(dtype=wp.int32), begin: int
 ) -> None:
     share = begin + wp.tid()
-    cells = wp.int64(counts.shape[0])
-    low = int(cells * wp.int64(share) / wp.int64(shares))
-    high = int(cells * wp.int64(share + 1) / wp.int64(shares))
+    low = first_owned(counts.shape[0], share, shares)
+    high = first_owned(counts.shape[0], share + 1, shares)
     for place in range(index.shape[0]):
         cell = index[place]
         if cell >= low and cell < high:
@@ -62,9 +62,8 @@ def _list_owned(
 ) -> None:
     """Put each place into its cell's list; `free` is where the list goes on."""
     share = begin + wp.tid()
-    cells = wp.int64(free.shape[0])
-    low = int(cells * wp.int64(share) / wp.int64(shares))
-    high = int(cells * wp.int64(share + 1) / wp.int64(shares))
+    low = first_owned(free.shape[0], share, shares)
+    high = first_owned(free.shape[0], share + 1, shares)
     for place in range(index.shape[0]):
         cell = index[place]
         if cell >= low and cell < high:

@@ -19,6 +19,13 @@ RANGES = 4
 """Shares of the cells on the CPU: each reads all indices, and writes only its own cells."""
 
 
+@wp.func
+@no_type_check
+def first_owned(cells: int, share: int, shares: int) -> int:
+    """Give the first of the cells that a share owns, which ends where the next one begins."""
+    return int(wp.int64(cells) * wp.int64(share) / wp.int64(shares))
+
+
 @wp.kernel
 @no_type_check
 def _add_owned(
@@ -29,9 +36,8 @@ def _add_owned(
     begin: int,
 ) -> None:
     share = begin + wp.tid()
-    cells = wp.int64(out.shape[0])
-    low = int(cells * wp.int64(share) / wp.int64(shares))
-    high = int(cells * wp.int64(share + 1) / wp.int64(shares))
+    low = first_owned(out.shape[0], share, shares)
+    high = first_owned(out.shape[0], share + 1, shares)
     for row in range(index.shape[0]):
         cell = index[row]
         if cell >= low and cell < high:

@@ -117,6 +117,16 @@ def _turn_backward(
     out[vertex] = total
 
 
+def _gathered(
+    kernel: wp.Kernel, values: Tensor, around: Incidence, towards: Tensor
+) -> Float[Tensor, "v 3"]:
+    """Let each vertex gather a gradient from its triangles."""
+    out = torch.empty_like(values)
+    mesh = (values, around.faces, around.starts, around.corners)
+    launch(kernel, len(out), (*mesh, towards.contiguous(), out), out.device)
+    return out
+
+
 class _SmoothNormals(torch.autograd.Function):
     @staticmethod
     def forward(ctx, vertices, around):  # type: ignore[no-untyped-def]
@@ -136,13 +146,11 @@ class _SmoothNormals(torch.autograd.Function):
     def backward(ctx, towards):  # type: ignore[no-untyped-def]
         vertices, normals, lengths = ctx.saved_tensors
         around, count, device = ctx.around, len(vertices), vertices.device
-        totals, out = torch.empty_like(vertices), torch.empty_like(vertices)
+        totals = torch.empty_like(vertices)
         flat = vertices.new_empty(len(around.faces), 3)
         launch(_smooth_backward, count, (normals, lengths, towards.contiguous(), totals), device)
         launch(_flat_backward, len(flat), (totals, around.faces, flat), device)
-        mesh = (vertices, around.faces, around.starts, around.corners)
-        launch(_turn_backward, count, (*mesh, flat, out), device)
-        return out, None
+        return _gathered(_turn_backward, vertices, around, flat), None
 
 
 def smooth_normals(vertices: Float[Tensor, "v 3"], around: Incidence) -> Float[Tensor, "v 3"]:
@@ -202,11 +210,8 @@ class _Agreement(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, towards):  # type: ignore[no-untyped-def]
-        (normals,), around = ctx.saved_tensors, ctx.around
-        out = torch.empty_like(normals)
-        mesh = (normals, around.faces, around.starts, around.corners)
-        launch(_agree_backward, len(out), (*mesh, towards.contiguous(), out), out.device)
-        return out, None
+        (normals,) = ctx.saved_tensors
+        return _gathered(_agree_backward, normals, ctx.around, towards), None
 
 
 def agreement(normals: Float[Tensor, "v 3"], around: Incidence) -> Float[Tensor, "f"]:
@@ -280,11 +285,8 @@ class _StandOff(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, towards):  # type: ignore[no-untyped-def]
-        (slopes,), around = ctx.saved_tensors, ctx.around
-        out = torch.empty_like(slopes)
-        mesh = (slopes, around.faces, around.starts, around.corners)
-        launch(_stand_off_backward, len(out), (*mesh, towards.contiguous(), out), out.device)
-        return out, None
+        (slopes,) = ctx.saved_tensors
+        return _gathered(_stand_off_backward, slopes, ctx.around, towards), None
 
 
 def stand_off(vertices: Float[Tensor, "v 3"], around: Incidence) -> Float[Tensor, "v"]:
