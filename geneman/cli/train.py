@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from geneman import device
 from geneman.cli.arguments import parse, say
+from geneman.curation.rings import Rings
 from geneman.errors import OptionError
 from geneman.progress import Event, Report, StepDone
 from geneman.settings import nearest
@@ -119,7 +120,7 @@ def command(arguments: Sequence[str]) -> int:
         return _novel_view(arguments)
     options = parse(Train, "train", arguments)
     with storage_errors(options.out):
-        train(
+        weights = train(
             options.people,
             options.wardrobe,
             options.out,
@@ -127,28 +128,17 @@ def command(arguments: Sequence[str]) -> int:
             _lines(),
             start_from=options.start_from,
         )
-    details = options.settings.part == "details"
-    say(str(options.out / ("detail.safetensors" if details else "geometry.safetensors")))
+    say(str(weights))
     return 0
 
 
 def _views(arguments: Sequence[str]) -> int:
     from geneman.priors.bundled.view_network import STANDARD_SHAPE
     from geneman.training import view_prior
-    from geneman.training.view_sources import render, sources
 
     options = parse(TrainViews, "train", arguments)
-    found = sources(
-        options.people,
-        options.wardrobe,
-        options.rings,
-        size=options.settings.size,
-        count=VIEWS,
-        seed=options.settings.seed,
-        limit=options.limit,
-    )
-    if options.render:
-        render(found, options.render, options.settings, say)
+    found = _rings(options)
+    if found is None:
         return 0
     out = options.out or Path("view-prior")
     with storage_errors(out):
@@ -170,21 +160,10 @@ def _novel_view(arguments: Sequence[str]) -> int:
     from geneman.priors.zero123_checkpoint import in_diffusers_layout
     from geneman.training import novel_view
     from geneman.training.novel_view_model import MODEL
-    from geneman.training.view_sources import render, sources
 
     options = parse(TrainNovelView, "train", arguments)
-    found = sources(
-        options.people,
-        options.wardrobe,
-        options.rings,
-        size=options.settings.size,
-        count=VIEWS,
-        seed=options.settings.seed,
-        limit=options.limit,
-        plain=True,
-    )
-    if options.render:
-        render(found, options.render, options.settings, say)
+    found = _rings(options, plain=True)
+    if found is None:
         return 0
     out, start = options.out or Path("novel-view"), options.start_from
     with storage_errors(out):
@@ -206,6 +185,28 @@ def _novel_view(arguments: Sequence[str]) -> int:
         )
     say(str(out / MODEL))
     return 0
+
+
+def _rings(
+    options: TrainViews | TrainNovelView, *, plain: bool = False
+) -> tuple[Rings, Rings] | None:
+    """Give whom to learn from and whom never to; nobody where they were only to be rendered."""
+    from geneman.training.view_sources import render, sources
+
+    found = sources(
+        options.people,
+        options.wardrobe,
+        options.rings,
+        size=options.settings.size,
+        count=VIEWS,
+        seed=options.settings.seed,
+        limit=options.limit,
+        plain=plain,
+    )
+    if options.render:
+        render(found, options.render, options.settings, say)
+        return None
+    return found
 
 
 def _lines() -> Report:

@@ -126,8 +126,6 @@ def run(
     report(StepDone(STAGE, 0, _STEPS, {}, 0.0))
     place = (_recentred if photo_sized else _registered)(subject, maps, config)
     square = _squared(subject, maps, place, config)
-    if not config.face:
-        square = replace(square, face=None)
     report(ImagePreview(STAGE, 1, _on_white(square)))
     report(StepDone(STAGE, 1, _STEPS, {}, 0.0))
     view = _completed(square, given.prompt, priors, device)
@@ -189,7 +187,7 @@ def _squared(subject: Subject, maps: Maps, place: _Placement, config: PrepareCon
         landmarks = landmarks_in(place.photo, subject.pose)
     else:
         landmarks = np.zeros((33, 4), np.float32)
-    face = None if subject.face is None else face_in(place.photo, subject.face)
+    face = face_in(place.photo, subject.face) if config.face and subject.face is not None else None
     return _Square(colour, place.mask, normal, depth, landmarks, face)
 
 

@@ -3,6 +3,8 @@
 B images, S pixels along a side.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -40,11 +42,8 @@ def step_loss(found: Tensor, wanted: Tensor, inside: Tensor) -> Tensor:
     error, weight = found - wanted, inside.to(found.dtype)
     total = error.new_zeros(())
     for apart in (1, 2, 4):
-        for axis in (-1, -2):
-            length = error.shape[axis] - apart
-            both = weight.narrow(axis, apart, length) * weight.narrow(axis, 0, length)
-            step = error.narrow(axis, apart, length) - error.narrow(axis, 0, length)
-            total = total + _mean(step.abs(), both)
+        for step in _steps(error, weight, apart):
+            total = total + step
     return total
 
 
@@ -54,15 +53,21 @@ def _relief_loss(found: Tensor, wanted: Tensor, inside: Tensor) -> Tensor:
     total = _mean(error.abs(), inside)
     weight = inside.to(error.dtype)
     for _ in range(3):
-        for axis in (-1, -2):
-            length = error.shape[axis] - 1
-            both = weight.narrow(axis, 1, length) * weight.narrow(axis, 0, length)
-            step = error.narrow(axis, 1, length) - error.narrow(axis, 0, length)
-            total = total + _mean(step.abs(), both)
+        for step in _steps(error, weight, 1):
+            total = total + step
         share = avg_pool2d(weight, 4)
         error = avg_pool2d(error * weight, 4) / share.clamp_min(1e-3)
         weight = (share > 0.5).to(error.dtype)  # noqa: PLR2004 (mostly inside)
     return total
+
+
+def _steps(error: Tensor, weight: Tensor, apart: int) -> Iterator[Tensor]:
+    """Give the mean difference of an error over so many pixels: across, then down."""
+    for axis in (-1, -2):
+        length = error.shape[axis] - apart
+        both = weight.narrow(axis, apart, length) * weight.narrow(axis, 0, length)
+        step = error.narrow(axis, apart, length) - error.narrow(axis, 0, length)
+        yield _mean(step.abs(), both)
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def train(
     report: Report,
     widths: Widths = STANDARD_WIDTHS,
     start_from: Path | None = None,
-) -> None:
+) -> Path:
     """Train, or go on training, until the minutes are over.
 
     Args:
@@ -106,6 +106,9 @@ def train(
         report: Receives each step.
         widths: The geometry network's shape, if it begins with random weights.
         start_from: Weights to begin with, unless `out` has a checkpoint, which goes first.
+
+    Returns:
+        The file of the weights.
 
     Raises:
         MeshFileError: The folder holds no avatar.
@@ -138,6 +141,7 @@ def train(
     except Cancelled:
         if not run.clock.over():
             raise
+    return out / lesson.file
 
 
 def _first(

@@ -5,24 +5,22 @@ at what is near each pixel alone: how light falls on cloth and skin tells how th
 S pixels along a side (a multiple of 16).
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import (
     avg_pool2d,
-    interpolate,
     normalize,
     pixel_shuffle,
     pixel_unshuffle,
     silu,
 )
 
-from geneman.priors.bundled.geometry_network import PAPER, quick
+from geneman.priors.bundled.geometry_network import PAPER, read_network
+from geneman.priors.bundled.u_net import through, u_net
 
 BLOCK = 2
 """Side of the blocks of pixels that the convolutions see as one."""
@@ -53,16 +51,7 @@ class DetailNetwork(nn.Module):
         self.widths = widths
         levels, counts = widths.levels, widths.blocks
         self.enter = nn.Conv2d(8 * BLOCK**2, levels[0], 3, padding=1)
-        self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
-        for width, wider, count in zip(levels, (*levels[1:], None), counts, strict=True):
-            self.down.append(nn.Sequential(*[_Plain(width, width) for _ in range(count)]))
-            if wider is not None:
-                self.shrink.append(nn.Conv2d(width, wider, 3, stride=2, padding=1))
-        self.up, self.grow = nn.ModuleList(), nn.ModuleList()
-        for width, wider, count in zip(levels[-2::-1], levels[:0:-1], counts[-2::-1], strict=True):
-            self.grow.append(nn.Conv2d(wider, width, 1))
-            first = _Plain(2 * width, width)
-            self.up.append(nn.Sequential(first, *[_Plain(width, width) for _ in range(count - 1)]))
+        self.down, self.shrink, self.up, self.grow = u_net(levels, counts, _Plain)
         self.leave = nn.Conv2d(levels[0], 3 * BLOCK**2, 3, padding=1)
         # Untrained, it leaves the normals as they are.
         nn.init.zeros_(self.leave.weight)
@@ -83,15 +72,7 @@ class DetailNetwork(nn.Module):
         cover = (photo[:, 3:] + 1) / 2
         given = torch.cat([photo, normal * cover, contrast(photo)], dim=1)
         x = self.enter(pixel_unshuffle(given, BLOCK))
-        passed = []
-        for level, blocks in enumerate(self.down):
-            x = blocks(x)
-            if level < len(self.shrink):
-                passed.append(x)
-                x = self.shrink[level](x)
-        for grow, blocks in zip(self.grow, self.up, strict=True):
-            x = interpolate(grow(x), scale_factor=2.0)
-            x = blocks(torch.cat([x, passed.pop()], dim=1))
+        x, _ = through(x, (self.down, self.shrink, self.up, self.grow))
         return normalize(normal + pixel_shuffle(self.leave(silu(x)).float(), BLOCK), dim=1)
 
 
@@ -127,12 +108,7 @@ class _Plain(nn.Module):
 
 def read_detail_weights(path: Path) -> tuple[DetailNetwork, dict[str, object]]:
     """Give the network that a file holds, ready to be asked, and its training record."""
-    with safe_open(path, framework="pt") as file:
-        about = file.metadata()
-        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    shape = json.loads(about["widths"])
-    network = DetailNetwork(DetailWidths(tuple(shape["levels"]), tuple(shape["blocks"])))
-    network.load_state_dict(state)
-    network.eval().requires_grad_(requires_grad=False)
-    record: dict[str, object] = json.loads(about["record"])
-    return quick(network), record
+    return read_network(
+        path,
+        lambda shape: DetailNetwork(DetailWidths(tuple(shape["levels"]), tuple(shape["blocks"]))),
+    )

@@ -5,7 +5,7 @@ that the convolutions run on maps a quarter as large, which is what a CPU can af
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from torch.nn.functional import (
     softplus,
 )
 
+from geneman.priors.bundled.u_net import through, u_net
 from geneman.storage import write_whole
 
 BLOCK = 4
@@ -98,20 +99,7 @@ class GeometryNetwork(nn.Module):
         self.widths = widths
         levels, counts = widths.levels, widths.blocks
         self.enter = nn.Conv2d(4 * BLOCK**2, levels[0], 3, padding=1)
-        self.down = nn.ModuleList()
-        self.shrink = nn.ModuleList()
-        for width, wider, count in zip(levels, (*levels[1:], None), counts, strict=True):
-            self.down.append(nn.Sequential(*[_Residual(width, width) for _ in range(count)]))
-            if wider is not None:
-                self.shrink.append(nn.Conv2d(width, wider, 3, stride=2, padding=1))
-        self.up = nn.ModuleList()
-        self.grow = nn.ModuleList()
-        for width, wider, count in zip(levels[-2::-1], levels[:0:-1], counts[-2::-1], strict=True):
-            self.grow.append(nn.Conv2d(wider, width, 1))
-            first = _Residual(2 * width, width)
-            self.up.append(
-                nn.Sequential(first, *[_Residual(width, width) for _ in range(count - 1)])
-            )
+        self.down, self.shrink, self.up, self.grow = u_net(levels, counts, _Residual)
         self.finer = nn.Conv2d(levels[0], 4 * widths.fine, 3, padding=1)
         self.detail = nn.Conv2d(widths.fine + 4 * HALF**2, widths.fine, 3, padding=1)
         self.visible = nn.Conv2d(widths.fine, sum(VISIBLE) * HALF**2, 3, padding=1)
@@ -123,15 +111,7 @@ class GeometryNetwork(nn.Module):
     def forward(self, photo: Float[Tensor, "b 4 s s"]) -> BothSides:
         """Look at photos as `shown` lays them out."""
         x = self.enter(pixel_unshuffle(photo, BLOCK))
-        passed = []
-        for level, blocks in enumerate(self.down):
-            x = blocks(x)
-            if level < len(self.shrink):
-                passed.append(x)
-                x = self.shrink[level](x)
-        for grow, blocks in zip(self.grow, self.up, strict=True):
-            wider, x = x, nn.functional.interpolate(grow(x), scale_factor=2.0)
-            x = blocks(torch.cat([x, passed.pop()], dim=1))
+        x, wider = through(x, (self.down, self.shrink, self.up, self.grow))
         features = x
         x = silu(pixel_shuffle(self.finer(silu(x)), BLOCK // HALF))
         x = silu(self.detail(torch.cat([x, pixel_unshuffle(photo, HALF)], dim=1)))
@@ -312,11 +292,28 @@ def write_weights(
 
 def read_weights(path: Path) -> tuple[GeometryNetwork, dict[str, object]]:
     """Give the network that a file holds, ready to be asked, and its training record."""
+
+    def shaped(shape: dict[str, Any]) -> GeometryNetwork:
+        return GeometryNetwork(
+            Widths(tuple(shape["levels"]), tuple(shape["blocks"]), shape["fine"])
+        )
+
+    return read_network(path, shaped)
+
+
+def read_network(
+    path: Path, shaped: Callable[[dict[str, Any]], Network]
+) -> tuple[Network, dict[str, object]]:
+    """Give a network that `write_weights` kept, ready to be asked, and its training record.
+
+    Args:
+        path: A .safetensors file.
+        shaped: Makes the network of the widths that lie beside the weights.
+    """
     with safe_open(path, framework="pt") as file:
         about = file.metadata()
         state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    shape = json.loads(about["widths"])
-    network = GeometryNetwork(Widths(tuple(shape["levels"]), tuple(shape["blocks"]), shape["fine"]))
+    network = shaped(json.loads(about["widths"]))
     network.load_state_dict(state)
     network.eval().requires_grad_(requires_grad=False)
     record: dict[str, object] = json.loads(about["record"])
