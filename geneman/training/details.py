@@ -5,17 +5,18 @@ B samples of S pixels along a side, K windows of them with C pixels along a side
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, normalize
+from torch.nn.functional import interpolate
 
 from geneman.curation.synthetic.people import People
+from geneman.curation.synthetic.sample import Sample
 from geneman.device import quick_products
 from geneman.priors.bundled.detail_network import DetailNetwork
-from geneman.priors.bundled.geometry_network import GeometryNetwork, quick, shown
+from geneman.priors.bundled.geometry_network import GeometryNetwork, quick, shown, unit
 from geneman.priors.bundled.geometry_prior import GeometryPrior
 from geneman.training.geometry_batches import Batch
 from geneman.training.geometry_card import detail_card
@@ -25,9 +26,18 @@ from geneman.training.loop import Losses
 CROP = 128
 """Pixels along a window's side at most."""
 
-BLURRED, WRONG = 0.75, 0.12
-"""Share of batches that begin with the truth, blurred, and how far it is bent: the geometry prior's
-own mistakes are larger than any detail, and nothing near a pixel mends them."""
+CORRECTED, CELLS, WRONG = 0.75, (8, 16, 32), 0.12
+"""Share of batches in which the smooth normals' errors larger than a cell of so many pixels are
+taken away, and how far they are bent: those errors are larger than any detail, and nothing near a
+pixel mends them."""
+
+
+@dataclass(frozen=True)
+class SmoothBatch(Batch):
+    """Samples, and what the geometry prior makes of them."""
+
+    DIRECTIONS: ClassVar[tuple[str, ...]] = (*Batch.DIRECTIONS, "smooth")
+    smooth: Float[Tensor, "b 3 s s"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,18 @@ class DetailLesson:
         prior = GeometryPrior.from_file()
         return DetailLesson(prior.network, prior.look, crops)
 
+    def batch(self, samples: list[Sample]) -> SmoothBatch:
+        """Lay samples side by side, with their smooth normals."""
+        plain = Batch.of(samples)
+        planes = {name: getattr(plain, name) for name in Batch.names()}
+        return SmoothBatch(**planes, smooth=self._smooth(shown(plain.colour, plain.cover)))
+
     def losses(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Losses:
         """Compare windows with the truth: directions, and their differences between pixels."""
+        assert isinstance(batch, SmoothBatch)
         photo = shown(batch.colour, batch.cover)
-        known = float(torch.rand((), generator=generator)) < BLURRED
-        coarse = _blurred(batch, generator) if known else self._smooth(photo)
+        known = float(torch.rand((), generator=generator)) < CORRECTED
+        coarse = _corrected(batch, generator) if known else batch.smooth
         side = min(CROP, photo.shape[-1])
         corners = _windows(batch.inside, self.crops, side, generator)
 
@@ -74,9 +91,9 @@ class DetailLesson:
         device = next(network.parameters()).device
         sums = {"smooth_normal_deg": 0.0, "normal_deg": 0.0}
         for index in range(count):
-            batch = Batch.of([people.sample(index)]).on(device)
-            photo = shown(batch.colour, batch.cover)
-            coarse = self._smooth(photo)
+            batch = self.batch([people.sample(index)]).on(device)
+            assert isinstance(batch, SmoothBatch)
+            photo, coarse = shown(batch.colour, batch.cover), batch.smooth
             with quick_products(device):
                 found = network(photo, coarse)
             for name, normal in zip(sums, (coarse, found), strict=True):
@@ -97,26 +114,22 @@ class DetailLesson:
         """Give the smooth normals of photos."""
         small = interpolate(photo, size=(self.look, self.look), mode="area")
         with quick_products(photo.device):
-            found = self.smooth.to(photo.device)(
-                small.contiguous(memory_format=torch.channels_last)
-            )
+            found = self.smooth(small.contiguous(memory_format=torch.channels_last))
         large = interpolate(found.normal, size=photo.shape[-2:], mode="bilinear")
-        return normalize(large, dim=1)
+        return unit(large)
 
 
-def _blurred(batch: Batch, generator: torch.Generator) -> Float[Tensor, "b 3 s s"]:
-    """Give the true normals without details, and a little wrong: no error but details is left."""
+def _corrected(batch: SmoothBatch, generator: torch.Generator) -> Float[Tensor, "b 3 s s"]:
+    """Give the smooth normals without their large errors, and a little wrong all over."""
     size = batch.normal.shape[-1]
-    cell = (8, 12, 16)[int(torch.randint(3, (), generator=generator))]
-    planes = torch.cat([batch.normal * batch.inside, batch.inside.to(batch.normal)], dim=1)
-    small = interpolate(planes, size=(size // cell, size // cell), mode="area")
-    around = avg_pool2d(small, 3, 1, 1)
-    share = small[:, 3:]
-    filled = torch.where(share > 0, small[:, :3] / share.clamp_min(1e-3), around[:, :3])
-    large = normalize(interpolate(filled, size=(size, size), mode="bilinear"), dim=1)
+    cell = CELLS[int(torch.randint(len(CELLS), (), generator=generator))]
+    error = (batch.normal - batch.smooth) * batch.inside
+    planes = torch.cat([error, batch.inside.to(error)], dim=1)
+    cells = interpolate(planes, size=(size // cell,) * 2, mode="area")
+    large = interpolate(cells, size=(size, size), mode="bilinear")
     wrong = torch.randn(len(large), 3, 5, 5, generator=generator).to(large) * WRONG
-    bent = large + interpolate(wrong, size=(size, size), mode="bicubic")
-    return normalize(bent, dim=1)
+    bend = interpolate(wrong, size=(size, size), mode="bicubic")
+    return unit(batch.smooth + large[:, :3] / large[:, 3:].clamp_min(1e-3) + bend)
 
 
 def _windows(

@@ -3,8 +3,11 @@
 B images, S pixels along a side.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,10 +21,20 @@ from geneman.curation.synthetic.sample import Sample
 ENDLESS = 1_000_000_000
 """Samples that no run reaches: minutes end it."""
 
+APART = 24
+"""Steps after which a sample is shown again."""
+
+
+Collate = Callable[[list[Sample]], "Batch"]
+"""Makes a batch of samples, wherever they are rendered."""
+
 
 @dataclass(frozen=True)
 class Batch:
     """Samples side by side, channels first."""
+
+    DIRECTIONS: ClassVar[tuple[str, ...]] = ("normal", "hidden_normal")
+    """What a mirror turns."""
 
     colour: Float[Tensor, "b 3 s s"]
     cover: Float[Tensor, "b 1 s s"]
@@ -36,7 +49,7 @@ class Batch:
     def of(samples: list[Sample]) -> "Batch":
         """Lay samples side by side; depth is counted from the reference distance."""
         planes = {}
-        for name in (item.name for item in fields(Batch)):
+        for name in Batch.names():
             images = torch.stack([getattr(sample, name) for sample in samples])
             planes[name] = images.movedim(-1, 1) if images.ndim == 4 else images[:, None]  # noqa: PLR2004
         whole = Batch(**planes)
@@ -45,6 +58,17 @@ class Batch:
             depth=whole.depth - REFERENCE.distance,
             hidden_depth=whole.hidden_depth - REFERENCE.distance,
         )
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """List the planes."""
+        return tuple(item.name for item in fields(cls))
+
+    def beside(self, others: Sequence["Batch"]) -> "Batch":
+        """Lay other batches behind this one."""
+        parts = (self, *others)
+        planes = {name: torch.cat([getattr(p, name) for p in parts]) for name in self.names()}
+        return type(self)(**planes)
 
     def packed(self) -> "Batch":
         """Halve what has to travel between processes; normals keep a thirtieth of a degree."""
@@ -64,16 +88,16 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        return Batch(**{item.name: change(getattr(self, item.name)) for item in fields(Batch)})
+        return type(self)(**{name: change(getattr(self, name)) for name in self.names()})
 
     def mirrored(self, which: Bool[Tensor, "b"]) -> "Batch":
         """Swap left and right in some of the images; a mirrored normal looks the other way."""
         across = self.normal.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
-        flipped = {item.name: getattr(self, item.name).flip(-1) for item in fields(self)}
-        flipped["normal"] = flipped["normal"] * across
-        flipped["hidden_normal"] = flipped["hidden_normal"] * across
+        flipped = {name: getattr(self, name).flip(-1) for name in self.names()}
+        for name in self.DIRECTIONS:
+            flipped[name] = flipped[name] * across
         chosen = which[:, None, None, None]
-        return Batch(
+        return type(self)(
             **{
                 name: torch.where(chosen, image, getattr(self, name))
                 for name, image in flipped.items()
@@ -94,33 +118,57 @@ class _Numbered(Dataset[Sample]):
         return self.people.sample(self.first + index)
 
 
-def _collated(samples: list[Sample]) -> Batch:
-    return Batch.of(samples).packed()
+@dataclass(frozen=True)
+class _Packed:
+    """Collates where samples are rendered, and packs what has to travel."""
+
+    collate: Collate
+
+    def __call__(self, samples: list[Sample]) -> Batch:
+        return self.collate(samples).packed()
 
 
 def batches(
-    people: People, first: int, batch: int, workers: int, device: torch.device
+    people: People,
+    step: int,
+    fresh: int,
+    workers: int,
+    device: torch.device,
+    shows: int = 1,
+    collate: Collate = Batch.of,
 ) -> Iterator[Batch]:
-    """Render from a sample's number on, ahead of the training.
+    """Render ahead of the training, from a step on.
 
     Args:
         people: Whom.
-        first: Number of the first sample.
-        batch: Samples in a batch.
+        step: The first that is asked for; its batch is the same wherever a run began.
+        fresh: Samples that each step is the first to show.
         workers: Processes that render; 0 renders in this one.
         device: Where the batches are wanted.
+        shows: How often each sample is shown, `APART` steps apart: rendering is what costs.
+        collate: Makes batches of samples.
     """
+    earlier = min(step, (shows - 1) * APART)
     loader = DataLoader(
-        _Numbered(people, first),
-        batch_size=batch,
+        _Numbered(people, (step - earlier) * fresh),
+        batch_size=fresh,
         num_workers=workers,
-        collate_fn=_collated,
+        collate_fn=_Packed(collate),
         worker_init_fn=_one_thread,
         multiprocessing_context="spawn" if workers else None,
         prefetch_factor=2 if workers else None,
         pin_memory=device.type == "cuda",
     )
-    return (found.on(device) for found in loader)
+    shown = recalled(loader, shows)
+    return (found.on(device) for found in islice(shown, earlier, None))
+
+
+def recalled(fresh: Iterable[Batch], shows: int) -> Iterator[Batch]:
+    """Show each batch again, `shows` times in all, beside those that come `APART` steps later."""
+    kept: deque[Batch] = deque(maxlen=(shows - 1) * APART + 1)
+    for batch in fresh:
+        kept.appendleft(batch)
+        yield batch.beside([kept[age] for age in range(APART, len(kept), APART)])
 
 
 def _one_thread(_worker: int) -> None:

@@ -66,6 +66,7 @@ class BothSidesLesson:
     """Normals and depth of both sides, and the hidden one's colours."""
 
     file = WEIGHTS_FILE
+    batch = staticmethod(Batch.of)
     card = staticmethod(model_card)
 
     def losses(self, network: nn.Module, batch: Batch, _generator: torch.Generator) -> Losses:
@@ -112,8 +113,15 @@ def train(
 
     Raises:
         MeshFileError: The folder holds no avatar.
-        OptionError: There is no such device here, or these weights cannot be read.
+        OptionError: There is no such device here, a batch is no multiple of its samples' shows, or
+            these weights cannot be read.
     """
+    if config.batch % config.shows:
+        raise OptionError(
+            "batch must be a multiple of shows",
+            value=f"{config.batch} and {config.shows}",
+            remedy=f"take batch {(config.batch // config.shows + 1) * config.shows}",
+        )
     details = config.part == "details"
     lesson: Lesson = DetailLesson.of(config.crops) if details else BothSidesLesson()
     network = _first(widths, start_from, config)

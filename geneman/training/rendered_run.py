@@ -13,6 +13,7 @@ from msgspec import Meta
 from torch import nn
 
 from geneman.curation.synthetic.people import People
+from geneman.curation.synthetic.sample import Sample
 from geneman.device import choose
 from geneman.priors.bundled.geometry_network import write_weights
 from geneman.storage import write_whole
@@ -40,6 +41,8 @@ class GeometryTraining:
     """Share of the minutes, the last, over which the learning rate falls to nearly nothing."""
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.99
     """Share of the averaged weights that a step keeps, at most."""
+    shows: Annotated[int, Meta(ge=1, le=64)] = 1
+    """How often each sample is shown, where rendering costs more than learning; divides `batch`."""
     size: Annotated[int, Meta(ge=64, multiple_of=64)] = 256
     """Pixels along a side."""
     workers: Annotated[int, Meta(ge=0, le=64)] = 1
@@ -58,6 +61,11 @@ class GeometryTraining:
     seed: int = 0
     """Of the samples and the first weights."""
 
+    @property
+    def fresh(self) -> int:
+        """Samples that a step is the first to show."""
+        return self.batch // self.shows
+
 
 @runtime_checkable
 class Lesson(Protocol):
@@ -66,6 +74,9 @@ class Lesson(Protocol):
     @property
     def file(self) -> str:
         """Name of the weights."""
+
+    def batch(self, samples: list[Sample]) -> Batch:
+        """Lay samples side by side, with what else is to be known of them; where they are made."""
 
     def losses(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Losses:
         """Compare what the network finds in a batch with the truth."""
@@ -117,9 +128,9 @@ class Run:
     def objective(self, step: int) -> Losses:
         """Look at the next batch, half of it mirrored."""
         if self.batches is None:
-            first = step * self.config.batch
+            c = self.config
             self.batches = batches(
-                self.people, first, self.config.batch, self.config.workers, self.device
+                self.people, step, c.fresh, c.workers, self.device, c.shows, self.lesson.batch
             )
         self.optimiser.param_groups[0]["lr"] = self._learning_rate(step)
         batch = next(self.batches)
@@ -134,7 +145,7 @@ class Run:
         figures = self.lesson.examined(network.eval(), self.held_out, self.config.validation)
         table = self.out / "learning.csv"
         earlier = self._earlier(table, step)
-        samples = int(earlier["samples"] + (step - earlier["step"]) * self.config.batch)
+        samples = int(earlier["samples"] + (step - earlier["step"]) * self.config.fresh)
         seconds = round(self.clock.seconds())
         row = {"step": step, "samples": samples, "seconds": seconds, "size": self.config.size}
         note(table, {**row, **terms, **figures})

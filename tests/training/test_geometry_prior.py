@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from geneman.camera import REFERENCE
 from geneman.curation.synthetic.avatars import avatar_files, identity
+from geneman.curation.synthetic.people import People
 from geneman.curation.synthetic.sample import Person, draw_sample
 from geneman.errors import OptionError
 from geneman.priors.bundled.detail_network import (
@@ -27,9 +29,9 @@ from geneman.priors.bundled.geometry_network import (
 )
 from geneman.priors.bundled.geometry_prior import GeometryPrior
 from geneman.progress import StepDone
-from geneman.training.details import DetailLesson
-from geneman.training.geometry_batches import Batch
-from geneman.training.geometry_losses import losses
+from geneman.training.details import DetailLesson, _corrected
+from geneman.training.geometry_batches import Batch, batches
+from geneman.training.geometry_losses import degrees, losses
 from geneman.training.geometry_prior import train
 from geneman.training.learning_curves import read
 from geneman.training.rendered_run import GeometryTraining
@@ -45,9 +47,14 @@ TINY = Widths((8, 8, 16, 16), (1, 1, 1, 1))
 
 
 @pytest.fixture(scope="module")
-def batch():
+def samples():
     person = Person.of(boxes())
-    return Batch.of([draw_sample(person, np.random.default_rng(i), 64) for i in range(2)])
+    return [draw_sample(person, np.random.default_rng(i), 64) for i in range(2)]
+
+
+@pytest.fixture(scope="module")
+def batch(samples):
+    return Batch.of(samples)
 
 
 def truth(batch):
@@ -71,6 +78,32 @@ def test_mirroring_twice_changes_nothing_and_once_turns_normals(batch):
     torch.testing.assert_close(once.mirrored(which).normal, batch.normal)
     torch.testing.assert_close(once.normal[0, 0], -batch.normal[0, 0].flip(-1))
     torch.testing.assert_close(once.colour[1], batch.colour[1])
+
+
+def test_samples_are_shown_again_later_and_in_the_same_batches_wherever_a_run_begins(monkeypatch):
+    monkeypatch.setattr("geneman.training.geometry_batches.APART", 3)
+    person = Person.of(boxes())
+    people = People(files=(), size=64, seed=0)
+    monkeypatch.setattr(
+        People, "sample", lambda _, index: draw_sample(person, np.random.default_rng(index), 64)
+    )
+
+    def first(step, count):
+        return list(islice(batches(people, step, 1, 0, torch.device("cpu"), 2), count))
+
+    whole = first(0, 6)
+    assert [len(batch.cover) for batch in whole] == [1, 1, 1, 2, 2, 2]
+    for step, batch in enumerate(whole[3:], start=3):
+        torch.testing.assert_close(batch.normal[1], whole[step - 3].normal[0])
+    (later,) = first(5, 1)
+    for name in ("colour", "cover", "normal", "depth", "hidden_colour"):
+        assert torch.equal(getattr(later, name), getattr(whole[5], name)), name
+
+
+def test_a_batch_holds_each_sample_as_often_as_the_others(tmp_path):
+    config = GeometryTraining(batch=4, shows=3)
+    with pytest.raises(OptionError, match=r"multiple of shows.*4 and 3.*take batch 6"):
+        train(tmp_path, None, tmp_path / "out", config, print)
 
 
 def test_depth_is_counted_from_the_reference_distance(batch):
@@ -226,9 +259,22 @@ def test_details_are_trained_beside_the_geometry_prior_and_go_on(tmp_path):
     assert "# Detail network" in (tmp_path / "out" / "detail.md").read_text()
 
 
-def test_details_of_one_person_are_learnt_in_a_few_steps(batch):
+def test_details_begin_with_smooth_normals_that_lost_their_large_errors(samples, monkeypatch):
+    monkeypatch.setattr("geneman.training.details.CELLS", (4,))  # of pictures this small
     torch.manual_seed(0)
     lesson = DetailLesson(GeometryNetwork(TINY).eval(), look=32, crops=2)
+    batch = lesson.batch(samples)
+    inside, before = batch.inside[:, 0], degrees(batch.smooth, batch.normal)
+    begun = _corrected(batch, torch.Generator().manual_seed(0))
+    assert degrees(begun, batch.normal)[inside].mean() < 0.7 * before[inside].mean()
+    once = batch.mirrored(torch.tensor([True, False]))
+    assert torch.equal(once.smooth[0, 0], -batch.smooth[0, 0].flip(-1))
+
+
+def test_details_of_one_person_are_learnt_in_a_few_steps(samples):
+    torch.manual_seed(0)
+    lesson = DetailLesson(GeometryNetwork(TINY).eval(), look=32, crops=2)
+    batch = lesson.batch(samples)
     network = DetailNetwork(DetailWidths((8, 8, 16, 16), (1, 1, 1, 1)))
     optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
     totals = []
