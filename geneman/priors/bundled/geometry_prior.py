@@ -41,6 +41,9 @@ WEIGHTS = Path(__file__).parent.parent / "weights" / "geometry.safetensors"
 DETAIL = "detail.safetensors"
 """Name of the detail network's weights, beside the others; without them normals stay smooth."""
 
+DIGESTS = "+"
+"""Between what a prior's name tells of its weights and of those that draw details."""
+
 LOOK, FINE = 256, 512
 """Sides of what a fully trained network sees, and of the grid that details are drawn on and normals
 integrated."""
@@ -92,7 +95,7 @@ class GeometryPrior:
         # Other weights are another prior: a run's results are stale when its name changes.
         return GeometryPrior(
             network,
-            name=f"geometry prior {'+'.join(digest_of_file(file)[:8] for file in files)}",
+            name=f"geometry prior {DIGESTS.join(digest_of_file(file)[:8] for file in files)}",
             look=look if isinstance(look, int) else LOOK,
             trust=believed,
             detail=read_detail_weights(files[1])[0] if files[1:] else None,
@@ -138,8 +141,8 @@ class GeometryPrior:
         )
 
     def smooth(self) -> "GeometryPrior":
-        """Give the prior without details, by another name."""
-        return replace(self, detail=None, name=f"{self.name}, smooth")
+        """Give the prior without details, by the name that it has where there are none."""
+        return replace(self, detail=None, name=self.name.partition(DIGESTS)[0])
 
     @torch.no_grad()
     def ask(
