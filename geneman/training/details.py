@@ -16,7 +16,13 @@ from geneman.curation.synthetic.people import People
 from geneman.curation.synthetic.sample import Sample
 from geneman.device import quick_products
 from geneman.priors.bundled.detail_network import DetailNetwork
-from geneman.priors.bundled.geometry_network import GeometryNetwork, quick, shown, unit
+from geneman.priors.bundled.geometry_network import (
+    BLOCK,
+    GeometryNetwork,
+    quick,
+    shown,
+    unit,
+)
 from geneman.priors.bundled.geometry_prior import GeometryPrior
 from geneman.training.geometry_batches import Batch
 from geneman.training.geometry_card import detail_card
@@ -60,7 +66,7 @@ class DetailLesson:
         """Lay samples side by side, with their smooth normals."""
         plain = Batch.of(samples)
         planes = {name: getattr(plain, name) for name in Batch.names()}
-        return SmoothBatch(**planes, smooth=self._smooth(shown(plain.colour, plain.cover)))
+        return SmoothBatch(**planes, smooth=self._smooth(plain))
 
     def losses(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Losses:
         """Compare windows with the truth: directions, and their differences between pixels."""
@@ -110,13 +116,14 @@ class DetailLesson:
         return detail_card(record)
 
     @torch.no_grad()
-    def _smooth(self, photo: Float[Tensor, "b 4 s s"]) -> Float[Tensor, "b 3 s s"]:
+    def _smooth(self, batch: Batch) -> Float[Tensor, "b 3 s s"]:
         """Give the smooth normals of photos."""
+        photo = shown(batch.colour, batch.cover)
         small = interpolate(photo, size=(self.look, self.look), mode="area")
+        bones = interpolate(batch.bones, size=(self.look // BLOCK,) * 2, mode="area")
         with quick_products(photo.device):
-            found = self.smooth(small.contiguous(memory_format=torch.channels_last))
-        large = interpolate(found.normal, size=photo.shape[-2:], mode="bilinear")
-        return unit(large)
+            found = self.smooth(small.contiguous(memory_format=torch.channels_last), bones)
+        return unit(interpolate(found.normal, size=photo.shape[-2:], mode="bilinear"))
 
 
 def _corrected(batch: SmoothBatch, generator: torch.Generator) -> Float[Tensor, "b 3 s s"]:

@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from geneman.camera import REFERENCE
 from geneman.curation.synthetic.people import People
 from geneman.curation.synthetic.sample import Sample
+from geneman.priors.bundled.bones import bone_maps
+from geneman.priors.bundled.geometry_network import BLOCK
 
 ENDLESS = 1_000_000_000
 """Samples that no run reaches: minutes end it."""
@@ -44,12 +46,16 @@ class Batch:
     hidden_normal: Float[Tensor, "b 3 s s"]
     hidden_depth: Float[Tensor, "b 1 s s"]
     hidden_colour: Float[Tensor, "b 3 s s"]
+    bones: Float[Tensor, "b m n n"]
+    """`bone_maps` of the landmarks, a pixel for each block of the geometry network's."""
 
     @staticmethod
     def of(samples: list[Sample]) -> "Batch":
         """Lay samples side by side; depth is counted from the reference distance."""
         planes = {}
-        for name in Batch.names():
+        marks = torch.stack([sample.landmarks for sample in samples])
+        planes["bones"] = bone_maps(marks, len(samples[0].cover) // BLOCK)
+        for name in set(Batch.names()) - {"bones"}:
             images = torch.stack([getattr(sample, name) for sample in samples])
             planes[name] = images.movedim(-1, 1) if images.ndim == 4 else images[:, None]  # noqa: PLR2004
         whole = Batch(**planes)

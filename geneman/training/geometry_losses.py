@@ -88,7 +88,7 @@ def validate(network: GeometryNetwork, people: People, count: int) -> dict[str, 
     for index in range(count):
         wanted = Batch.of([people.sample(index)]).on(device)
         with quick_products(device):
-            found = network(shown(wanted.colour, wanted.cover))
+            found = network(shown(wanted.colour, wanted.cover), wanted.bones)
         inside = wanted.inside[:, 0]
         figures = {
             "normal_deg": degrees(found.normal, wanted.normal)[inside],

@@ -40,6 +40,7 @@ from geneman.priors.bundled.geometry_network import (
     read_record,
     read_weights,
     shown,
+    shown_bones,
 )
 from geneman.progress import Report, StepDone
 from geneman.training.details import DetailLesson
@@ -73,7 +74,7 @@ class BothSidesLesson:
         """Compare both sides with the truth."""
         photo = shown(batch.colour, batch.cover).contiguous(memory_format=torch.channels_last)
         with quick_products(photo.device):
-            found = network(photo)
+            found = network(photo, batch.bones)
         return losses(found, batch)
 
     def examined(self, network: nn.Module, people: People, count: int) -> dict[str, float]:
@@ -169,6 +170,8 @@ def _first(
             value=f"'{start_from}' ({type(error).__name__})",
             remedy="leave it out to begin with random weights",
         ) from error
+    if isinstance(network, GeometryNetwork):
+        network = shown_bones(network)
     # Orthogonal steps take kernels for matrices, row by row as they lie.
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in stubs
     return network.train().requires_grad_()

@@ -27,7 +27,7 @@ def measure_trust(network: GeometryNetwork, people: People, count: int) -> Trust
     for index in range(count):
         sample = people.sample(index)
         guess = inflation.surfaces(sample.colour, sample.cover, sample.landmarks, sample.framing)
-        found = prior.ask(sample.colour, sample.cover)[0]
+        found = prior.ask(sample.colour, sample.cover, sample.landmarks)[0]
         maps = (found.normal, found.depth, found.hidden_normal, found.hidden_depth)
         own = _quantities(*(_plane(image) for image in maps))
         other = _quantities(guess.normal, guess.depth, guess.hidden.normal, guess.hidden.depth)

@@ -11,6 +11,7 @@ from geneman.camera import REFERENCE
 from geneman.landmarks import HIPS, NOSE, SHOULDERS
 from geneman.priors.bundle import ShapePrior
 from geneman.priors.bundled.detail_network import DetailNetwork, DetailWidths
+from geneman.priors.bundled.bones import MAPS
 from geneman.priors.bundled.geometry_network import (
     Borrowing,
     GeometryNetwork,
@@ -94,9 +95,15 @@ def test_given_normals_are_kept_and_bend_the_relief(prior, figure):
     assert angle(relief, figure.normal, figure.inside) < 12
 
 
+def across(landmarks):
+    return landmarks * torch.tensor([-1.0, 1.0, 1.0, 1.0])
+
+
 def test_a_mirrored_photo_gets_the_mirrored_answer(prior, figure):
-    found, sure = prior.ask(figure.colour, figure.mask)
-    mirrored, there = prior.ask(figure.colour.flip(1), figure.mask.flip(1))
+    found, sure = prior.ask(figure.colour, figure.mask, figure.landmarks)
+    mirrored, there = prior.ask(
+        figure.colour.flip(1), figure.mask.flip(1), across(figure.landmarks)
+    )
     torch.testing.assert_close(mirrored.depth.flip(-1), found.depth, atol=1e-4, rtol=0)
     np.testing.assert_allclose(there[:, ::-1], sure, atol=1e-4)
     assert 0 < sure.min() <= sure.max() <= 1
@@ -113,7 +120,9 @@ def test_what_lies_outside_the_mask_is_never_seen():
 
 
 def test_the_hidden_side_wears_only_what_the_photo_shows(prior, figure):
-    worn = prior.ask(figure.colour, figure.mask)[0].hidden_colour[0].movedim(0, -1)
+    worn = (
+        prior.ask(figure.colour, figure.mask, figure.landmarks)[0].hidden_colour[0].movedim(0, -1)
+    )
     small = torch.from_numpy(resized(figure.colour.double().numpy(), prior.look)).float()
     cover = torch.from_numpy(resized(figure.mask.double().numpy(), prior.look)) > 0.5
     shown_there = small[cover]
@@ -148,7 +157,7 @@ def test_blocks_borrow_from_those_that_offer_what_they_wish():
 
 def test_a_photo_of_nobody_borrows_nothing_and_breaks_nothing(prior):
     nobody = torch.full((1, 4, 64, 64), -1.0)
-    assert prior.network(nobody).hidden_colour.isfinite().all()
+    assert prior.network(nobody, torch.zeros(1, MAPS, 16, 16)).hidden_colour.isfinite().all()
 
 
 def test_where_the_attention_is_divided_most_of_it_is_worn_and_its_share_is_told():

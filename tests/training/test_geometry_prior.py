@@ -14,6 +14,7 @@ from geneman.curation.synthetic.avatars import avatar_files, identity
 from geneman.curation.synthetic.people import People
 from geneman.curation.synthetic.sample import Person, draw_sample
 from geneman.errors import OptionError
+from geneman.priors.bundled.bones import MAPS
 from geneman.priors.bundled.detail_network import (
     DetailNetwork,
     DetailWidths,
@@ -25,6 +26,7 @@ from geneman.priors.bundled.geometry_network import (
     Widths,
     read_weights,
     shown,
+    shown_bones,
     write_weights,
 )
 from geneman.priors.bundled.geometry_prior import GeometryPrior
@@ -68,7 +70,7 @@ def test_the_truth_costs_nothing_and_anything_else_something(batch):
     for name, value in losses(truth(batch), batch).items():
         assert value.item() == pytest.approx(0.0, abs=1e-5), name
     torch.manual_seed(0)
-    found = GeometryNetwork(TINY)(shown(batch.colour, batch.cover))
+    found = GeometryNetwork(TINY)(shown(batch.colour, batch.cover), batch.bones)
     assert all(value > 0.01 for value in losses(found, batch).values())
 
 
@@ -119,13 +121,27 @@ def test_a_few_steps_learn_one_person(batch):
     optimiser = torch.optim.AdamW(network.parameters(), 5e-3)
     totals = []
     for _ in range(12):
-        terms = losses(network(shown(batch.colour, batch.cover)), batch)
+        terms = losses(network(shown(batch.colour, batch.cover), batch.bones), batch)
         total = torch.stack(list(terms.values())).sum()
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
         totals.append(total.item())
     assert totals[-1] < 0.9 * totals[0]
+
+
+def test_a_network_that_is_shown_bones_begins_with_the_answers_it_gave_without(batch):
+    torch.manual_seed(0)
+    without = GeometryNetwork(dataclasses.replace(TINY, bones=0))
+    photo = shown(batch.colour, batch.cover)
+    seeing = shown_bones(without)
+    for found, before in zip(
+        vars(seeing(photo, batch.bones)).values(),
+        vars(without(photo, batch.bones)).values(),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, before)
+    assert shown_bones(seeing) is seeing
 
 
 def test_the_average_of_a_network_that_stays_is_that_network():
@@ -144,8 +160,10 @@ def test_weights_come_back_from_half_precision_with_their_record(tmp_path):
     write_weights(tmp_path / "g.safetensors", TINY, network.state_dict(), {"samples": 3})
     found, record = read_weights(tmp_path / "g.safetensors")
     assert record == {"samples": 3}
-    photo = torch.rand(1, 4, 64, 64)
-    torch.testing.assert_close(found(photo).depth, network(photo).depth, atol=2e-3, rtol=0)
+    photo, bones = torch.rand(1, 4, 64, 64), torch.rand(1, MAPS, 16, 16)
+    torch.testing.assert_close(
+        found(photo, bones).depth, network(photo, bones).depth, atol=2e-3, rtol=0
+    )
 
 
 def test_an_orthogonal_step_moves_all_directions_of_a_kernel_alike():

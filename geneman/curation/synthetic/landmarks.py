@@ -5,6 +5,7 @@ B bones, S pixels along a side. Points hang on bones; those of the face are plac
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -54,6 +55,12 @@ BODY = {
 
 FEET = {29: (0.0, 0.05, -0.07), 31: (0.0, -0.14, -0.07)}
 """Heel and toes of the left foot from its ankle, metres; the right foot's follow."""
+
+UNFOUND = 0.08
+"""Share of photos in which nobody is found."""
+
+ASTRAY, NEARER, FLATTER = 0.012, 0.08, 0.3
+"""How far found points are from the true ones: across, in depth, and how much all depths are."""
 
 NEAR = 0.16
 """Scene units that a point may lie behind the visible surface and still be said to be seen."""
@@ -111,6 +118,16 @@ class Joints:
         behind = (at[:, 2] - at[23:25, 2].mean()) * REFERENCE.focal / REFERENCE.distance
         visible = torch.where(seen, 0.95, torch.where(shown, 0.4, 0.05))
         return torch.cat([at[:, :2], behind[:, None], visible[:, None]], dim=1)
+
+
+def noticed(landmarks: Float[Tensor, "33 4"], random: np.random.Generator) -> Float[Tensor, "33 4"]:
+    """Give points as a detector finds them: a little astray, or none."""
+    across, depth = random.normal(0, ASTRAY, (33, 2)), random.normal(0, NEARER, (33, 1))
+    flatter = random.lognormal(0, FLATTER)
+    if random.random() < UNFOUND:
+        return torch.zeros_like(landmarks)
+    errors = torch.from_numpy(np.concatenate([across, depth, 0 * depth], axis=1)).float()
+    return landmarks * torch.tensor([1.0, 1.0, flatter, 1.0]) + errors
 
 
 def _eyes(rigged: Rigged) -> tuple[Float[Tensor, "3"], Tensor]:

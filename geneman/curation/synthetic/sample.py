@@ -15,7 +15,7 @@ from torch import Tensor
 from geneman.camera import REFERENCE
 from geneman.curation.synthetic.figure import Figure
 from geneman.curation.synthetic.folds import creased
-from geneman.curation.synthetic.landmarks import Joints
+from geneman.curation.synthetic.landmarks import Joints, noticed
 from geneman.curation.synthetic.light import Materials, draw_dye, draw_light, plain
 from geneman.curation.synthetic.photograph import Scene, image, photographed
 from geneman.curation.synthetic.poses import draw_pose
@@ -46,7 +46,7 @@ class Sample:
     hidden_depth: Float[Tensor, "s s"]
     hidden_colour: Float[Tensor, "s s 3"]
     landmarks: Float[Tensor, "33 4"]
-    """MediaPipe's body points: x, y in [-1, 1], y up, z, visibility."""
+    """MediaPipe's body points, as it may find them: x, y in [-1, 1], y up, z, visibility."""
     framing: Framing
     """How much of the person is shown."""
 
@@ -130,6 +130,8 @@ def draw_sample(
         hidden_normal=plane(back.normal),
         hidden_depth=plane(back.depth[:, None] + shift)[..., 0],
         hidden_colour=plane(hidden_colours),
-        landmarks=person.joints.landmarks(where, plane(front.depth[:, None])[..., 0]),
+        landmarks=noticed(
+            person.joints.landmarks(where, plane(front.depth[:, None])[..., 0]), random
+        ),
         framing=shot.framing,
     )

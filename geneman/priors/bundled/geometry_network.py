@@ -6,7 +6,7 @@ that the convolutions run on maps a quarter as large, which is what a CPU can af
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from torch.nn.functional import (
     softplus,
 )
 
+from geneman.priors.bundled.bones import MAPS
 from geneman.priors.bundled.u_net import through, u_net
 from geneman.storage import write_whole
 
@@ -63,6 +64,8 @@ class Widths:
     """Residual blocks at each level, each way."""
     fine: int = 32
     """Channels at half the image's side, where details are drawn."""
+    bones: int = MAPS
+    """Maps of the landmarks that it is shown; 0: none."""
 
 
 STANDARD_WIDTHS = Widths()
@@ -103,6 +106,7 @@ class GeometryNetwork(nn.Module):
         self.widths = widths
         levels, counts = widths.levels, widths.blocks
         self.enter = nn.Conv2d(4 * BLOCK**2, levels[0], 3, padding=1)
+        self.bones = nn.Conv2d(widths.bones, levels[0], 3, padding=1) if widths.bones else None
         self.down, self.shrink, self.up, self.grow = u_net(levels, counts, _Residual)
         self.finer = nn.Conv2d(levels[0], 4 * widths.fine, 3, padding=1)
         self.detail = nn.Conv2d(widths.fine + 4 * HALF**2, widths.fine, 3, padding=1)
@@ -111,10 +115,22 @@ class GeometryNetwork(nn.Module):
         self.borrow = Borrowing(levels[0], levels[1])
         for shuffled in (self.finer, self.visible):
             _alike(shuffled)
+        if self.bones is not None:  # who was trained without them begins as if there were none
+            nn.init.zeros_(self.bones.weight)
+            nn.init.zeros_(self.bones.bias)  # type: ignore[arg-type]  # there is one
 
-    def forward(self, photo: Float[Tensor, "b 4 s s"]) -> BothSides:
-        """Look at photos as `shown` lays them out."""
+    def forward(
+        self, photo: Float[Tensor, "b 4 s s"], bones: Float[Tensor, "b m n n"]
+    ) -> BothSides:
+        """Look at photos.
+
+        Args:
+            photo: As `shown` lays them out.
+            bones: `bone_maps` of the landmarks, a pixel a block.
+        """
         x = self.enter(pixel_unshuffle(photo, BLOCK))
+        if self.bones is not None:
+            x = x + self.bones(bones)
         x, wider = through(x, (self.down, self.shrink, self.up, self.grow))
         features = x
         x = silu(pixel_shuffle(self.finer(silu(x)), BLOCK // HALF))
@@ -298,9 +314,8 @@ def read_weights(path: Path) -> tuple[GeometryNetwork, dict[str, object]]:
     """Give the network that a file holds, ready to be asked, and its training record."""
 
     def shaped(shape: dict[str, Any]) -> GeometryNetwork:
-        return GeometryNetwork(
-            Widths(tuple(shape["levels"]), tuple(shape["blocks"]), shape["fine"])
-        )
+        levels, blocks = tuple(shape["levels"]), tuple(shape["blocks"])
+        return GeometryNetwork(Widths(levels, blocks, shape["fine"], shape.get("bones", 0)))
 
     return read_network(path, shaped)
 
@@ -329,6 +344,15 @@ def read_record(path: Path) -> dict[str, object]:
     with safe_open(path, framework="pt") as file:
         record: dict[str, object] = json.loads(file.metadata()["record"])
     return record
+
+
+def shown_bones(network: GeometryNetwork) -> GeometryNetwork:
+    """Let a network that was trained without bones be shown them: at first it finds the same."""
+    if network.bones is not None:
+        return network
+    seeing = GeometryNetwork(replace(network.widths, bones=MAPS))
+    seeing.load_state_dict({**seeing.state_dict(), **network.state_dict()})
+    return seeing
 
 
 def quick(network: Network) -> Network:

@@ -21,8 +21,10 @@ from torch.nn.functional import normalize
 
 from geneman.camera import REFERENCE
 from geneman.priors.bundle import ShapePrior, Surfaces
+from geneman.priors.bundled.bones import bone_maps
 from geneman.priors.bundled.detail_network import DetailNetwork, read_detail_weights
 from geneman.priors.bundled.geometry_network import (
+    BLOCK,
     BothSides,
     GeometryNetwork,
     read_weights,
@@ -117,7 +119,7 @@ class GeometryPrior:
         covered = cover > 0.5  # noqa: PLR2004 (half a pixel)
         known_normal = None if normal is None else carried_out(array_of(normal), covered)
         known_depth = None if depth is None else carried_out(array_of(depth), covered)
-        found, sure = self.ask(colour, mask)
+        found, sure = self.ask(colour, mask, landmarks)
         sides = _Sides.of(found, resized(cover, FINE) > 0.5)  # noqa: PLR2004
         sides = sides.blended(_Sides.guessed(guess, sides), self.trust, sure)
         sides = replace(sides, normal=self.detailed(colour, mask, sides.normal))
@@ -146,7 +148,10 @@ class GeometryPrior:
 
     @torch.no_grad()
     def ask(
-        self, colour: Float[Tensor, "h w 3"], mask: Float[Tensor, "h w"]
+        self,
+        colour: Float[Tensor, "h w 3"],
+        mask: Float[Tensor, "h w"],
+        landmarks: Float[Tensor, "33 4"],
     ) -> tuple[BothSides, Map]:
         """Ask the network about the photo and its mirror image, and average what it says.
 
@@ -155,7 +160,8 @@ class GeometryPrior:
         """
         photo = _laid_out(colour, mask, self.look)
         twice = torch.cat([photo, photo.flip(-1)]).contiguous(memory_format=torch.channels_last)
-        found = self.network(twice)
+        bones = bone_maps(landmarks[None].float().cpu(), self.look // BLOCK)
+        found = self.network(twice, torch.cat([bones, bones.flip(-1)]))
         across = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
 
         def mean(pair: Tensor, sign: Tensor | float = 1.0) -> Tensor:

@@ -1,0 +1,72 @@
+"""Landmarks drawn as maps that lie beside a photo: where a limb crosses the trunk, and how near.
+
+A dark sleeve before a dark coat shows its outline in a few pixels only, which a network that has
+seen few people overlooks; body points tell it. B images, N pixels along a side.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geneman.landmarks import EARS, HIPS, NOSE, SEEN, SHOULDERS
+from geneman.priors.bundled.proportions import ARMS, LEGS, TRUNK
+
+HEAD = ((EARS[0], NOSE), (EARS[1], NOSE))
+
+PARTS = ((HEAD, 0.2), (TRUNK, 0.2), (ARMS, 0.13), (LEGS, 0.2))
+"""Bones that share a map, and how far they reach to the side, in shoulder widths."""
+
+MAPS = 2 * len(PARTS)
+"""Where each part is, and its depth there."""
+
+NARROW = 0.02
+"""Least reach: less is not shown by a map of 64 pixels."""
+
+STILL_SEEN = 0.7
+"""Visibility at which a point counts fully; it counts nothing at `SEEN`."""
+
+
+def bone_maps(landmarks: Float[Tensor, "b 33 4"], size: int) -> Float[Tensor, "b 8 n n"]:
+    """Draw bones, soft to the side, as far as their ends are seen.
+
+    Args:
+        landmarks: x, y in [-1, 1], y up, depth from the hips in the same unit, and visibility; all
+            0 where nobody was found, which gives maps of 0.
+        size: Side of the maps.
+    """
+    reach = _shoulder_width(landmarks)
+    maps: list[Tensor] = []
+    for bones, width in PARTS:
+        first, second = (landmarks[:, list(ends)] for ends in zip(*bones, strict=True))
+        maps += _drawn(first, second, (width * reach).clamp_min(NARROW), size)
+    return torch.stack(maps, dim=1)
+
+
+def _drawn(
+    first: Float[Tensor, "b k 4"], second: Float[Tensor, "b k 4"], width: Tensor, size: int
+) -> tuple[Float[Tensor, "b n n"], Float[Tensor, "b n n"]]:
+    """Give the largest nearness to any of the bones, and their mean depth where they are."""
+    step = (torch.arange(size, device=first.device) + 0.5) / size * 2 - 1
+    pixels = torch.stack(torch.meshgrid(step, -step, indexing="xy"), dim=-1).reshape(1, 1, -1, 2)
+    start, along = first[:, :, None, :2], (second - first)[:, :, None, :2]
+    length = along.square().sum(dim=-1).clamp_min(1e-6)
+    share = (((pixels - start) * along).sum(dim=-1) / length).clamp(0, 1)
+    away = (pixels - start - share[..., None] * along).square().sum(dim=-1)
+    seen = torch.minimum(first[..., 3], second[..., 3])
+    weight = (-away / width[:, None, None].square()).exp()
+    weight = weight * ((seen - SEEN) / (STILL_SEEN - SEEN)).clamp(0, 1)[..., None]
+    depth = torch.lerp(first[..., None, 2], second[..., None, 2], share)
+    near = weight.amax(dim=1)
+    mean = (weight * depth).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6) * near
+    at = (len(near), size, size)
+    return near.reshape(at), mean.reshape(at)
+
+
+def _shoulder_width(landmarks: Float[Tensor, "b 33 4"]) -> Float[Tensor, "b"]:
+    """Give what the shoulders' distance would be from the front; see `proportions.measure`."""
+    points = landmarks[..., :3]
+    shoulders, hips = points[:, list(SHOULDERS)], points[:, list(HIPS)]
+    apart = (shoulders[:, 0] - shoulders[:, 1]).norm(dim=-1)
+    torso = (shoulders.mean(dim=1) - hips.mean(dim=1)).norm(dim=-1)
+    known = landmarks[:, list(HIPS), 3].amin(dim=1) > SEEN
+    return torch.maximum(apart, 0.65 * torso * known)
