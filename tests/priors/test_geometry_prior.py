@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 from geneman.camera import REFERENCE
 from geneman.landmarks import HIPS, NOSE, SHOULDERS
 from geneman.priors.bundle import ShapePrior
-from geneman.priors.bundled.detail_network import DetailNetwork, DetailWidths
 from geneman.priors.bundled.bones import MAPS
+from geneman.priors.bundled.detail_network import DetailNetwork, DetailWidths
 from geneman.priors.bundled.geometry_network import (
     Borrowing,
     GeometryNetwork,
