@@ -110,7 +110,7 @@ class Run:
         self.network = network.to(self.device)
         self.average = Average(self.network, config.ema)
         kernels, others = sorted_weights(self.network)
-        self.steps = OrthogonalSteps(kernels, config.learning_rate)
+        self.steps = OrthogonalSteps(kernels)
         self.optimiser = torch.optim.AdamW(
             others, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
@@ -119,7 +119,7 @@ class Run:
         self.parts: dict[str, Stateful] = {
             "network": self.network,
             "average": self.average,
-            "kernels": self.steps.muon,
+            "kernels": self.steps,
         }
         self.checkpoints = FileCheckpoints(out / "checkpoint.safetensors", interval=120.0)
         self.batches: Iterator[Batch] | None = None

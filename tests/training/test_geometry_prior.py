@@ -37,7 +37,7 @@ from geneman.training.geometry_losses import degrees, losses
 from geneman.training.geometry_prior import train
 from geneman.training.learning_curves import read
 from geneman.training.rendered_run import GeometryTraining
-from geneman.training.steps import Average, OrthogonalSteps
+from geneman.training.steps import DECAY, Average, OrthogonalSteps, orthogonal
 from tests.curation.rig import boxes
 
 DATA = Path(os.environ.get("GENEMAN_DATA", Path(__file__).parents[3] / "shared/data"))
@@ -173,10 +173,35 @@ def test_an_orthogonal_step_moves_all_directions_of_a_kernel_alike():
     # A gradient with one strong direction: Adam would follow its entries, this its directions.
     kernel.grad = torch.outer(torch.randn(6), torch.randn(36)).reshape(6, 4, 3, 3) * 10
     kernel.grad += 0.1 * torch.randn(6, 4, 3, 3)
-    OrthogonalSteps([kernel], 0.1).step(0.1)
+    OrthogonalSteps([kernel]).step(0.1)
     assert kernel.grad is None
     moved = torch.linalg.svdvals((kernel.detach() - before).reshape(6, 36))
     assert moved.min() > 0.4 * moved.max() > 0
+
+
+@pytest.mark.parametrize("shape", [(6, 36), (36, 6), (5, 5)])
+def test_orthogonal_steps_are_those_of_muon(shape):
+    # torch's own rounds to bfloat16 on the way.
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+    muon = torch.optim.Muon([theirs], 0.1, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
+    steps = OrthogonalSteps([ours])
+    for _ in range(3):
+        ours.grad = torch.randn(shape, generator=generator)
+        theirs.grad = ours.grad.clone()
+        steps.step(0.1)
+        muon.step()
+        torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0)
+    again = OrthogonalSteps([ours])
+    again.load_state_dict(steps.state_dict())
+    assert torch.equal(again.means[0], steps.means[0])
+
+
+def test_any_matrix_becomes_nearly_orthogonal():
+    generator = torch.Generator().manual_seed(0)
+    stretched = torch.randn(40, 90, generator=generator) * torch.logspace(0, -1.5, 40)[:, None]
+    values = torch.linalg.svdvals(orthogonal(stretched))
+    assert 0.6 < values.min() <= values.max() < 1.3
 
 
 @avatars
