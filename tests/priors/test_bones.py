@@ -38,6 +38,12 @@ def test_a_forearm_before_the_trunk_is_where_it_is_and_as_near(landmarks):
     assert maps[:ARM][:, row, column].max() < maps[ARM, row, column]
 
 
+def test_depths_are_counted_from_the_shoulders_wherever_those_are(landmarks):
+    farther = landmarks.clone()
+    farther[0, 11:23, 2] += 0.5
+    torch.testing.assert_close(bone_maps(farther, SIZE), bone_maps(landmarks, SIZE))
+
+
 def test_bones_whose_ends_are_not_seen_are_not_drawn(landmarks):
     landmarks[0, 15, 3] = 0.1  # the wrist
     maps = bone_maps(landmarks, SIZE)[0]

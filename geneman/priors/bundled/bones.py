@@ -16,6 +16,9 @@ HEAD = ((EARS[0], NOSE), (EARS[1], NOSE))
 PARTS = ((HEAD, 0.2), (TRUNK, 0.2), (ARMS, 0.13), (LEGS, 0.2))
 """Bones that share a map, and how far they reach to the side, in shoulder widths."""
 
+REGIONS = ((EARS, slice(0, 11)), (SHOULDERS, slice(11, 23)), (HIPS, slice(23, 33)))
+"""Points by the pair that their depth is counted from: between pairs, MediaPipe's is far astray."""
+
 MAPS = 2 * len(PARTS)
 """Where each part is, and its depth there."""
 
@@ -30,10 +33,11 @@ def bone_maps(landmarks: Float[Tensor, "b 33 4"], size: int) -> Float[Tensor, "b
     """Draw bones, soft to the side, as far as their ends are seen.
 
     Args:
-        landmarks: x, y in [-1, 1], y up, depth from the hips in the same unit, and visibility; all
-            0 where nobody was found, which gives maps of 0.
+        landmarks: x, y in [-1, 1], y up, depth in the same unit, and visibility; all 0 where nobody
+            was found, which gives maps of 0.
         size: Side of the maps.
     """
+    landmarks = _by_region(landmarks)
     reach = _shoulder_width(landmarks)
     maps: list[Tensor] = []
     for bones, width in PARTS:
@@ -60,6 +64,14 @@ def _drawn(
     mean = (weight * depth).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6) * near
     at = (len(near), size, size)
     return near.reshape(at), mean.reshape(at)
+
+
+def _by_region(landmarks: Float[Tensor, "b 33 4"]) -> Float[Tensor, "b 33 4"]:
+    """Count depths from the middle of the pair that each point hangs on."""
+    depth = landmarks[..., 2].clone()
+    for pair, points in REGIONS:
+        depth[:, points] -= landmarks[:, list(pair), 2].mean(dim=1, keepdim=True)
+    return torch.cat([landmarks[..., :2], depth[..., None], landmarks[..., 3:]], dim=-1)
 
 
 def _shoulder_width(landmarks: Float[Tensor, "b 33 4"]) -> Float[Tensor, "b"]:
