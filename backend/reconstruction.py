@@ -66,8 +66,7 @@ class Reconstruction:
         device = str(self.device)
         compile_kernels(self.device, lambda done, of: tell(Warming(device, done, of), ()))
         importlib.import_module("pymatting")  # numba compiles at import and keeps the result
-        importlib.import_module("torch._inductor.config")  # which torch asks to be deterministic
-        importlib.import_module("torch._dynamo")  # which it asks to stay away from optimisers
+        importlib.import_module("torch._dynamo")  # which torch asks to stay away from optimisers
 
     def describe(self) -> Welcome:
         """Say what can be done here."""

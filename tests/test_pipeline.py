@@ -235,3 +235,14 @@ def test_settings_reach_run_json_in_full(tmp_path: Path, photo: Path) -> None:
     assert override(wanted.recipe, {}) == wanted.recipe
     assert set(done.record.recipe) == set(STAGES)
     assert done.record.recipe["sculpt"]["steps"] == tiny_chain.STEPS
+
+
+def test_reproducible_results_do_not_cost_the_loading_of_a_compiler() -> None:
+    asked = (
+        "import sys, torch; from geneman.device import make_reproducible;"
+        "make_reproducible(torch.device('cpu'));"
+        "assert torch.are_deterministic_algorithms_enabled();"
+        "assert not torch.is_deterministic_algorithms_warn_only_enabled();"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0

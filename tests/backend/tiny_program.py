@@ -29,17 +29,12 @@ SHOWN = 7
 def leave_the_compiler_out() -> None:
     """Spare each worker the seconds in which torch loads its compiler with the first optimiser.
 
-    Nothing is compiled here: torch only tells the compiler to be deterministic, and asks it to
-    stay away from optimisers.
+    Nothing is compiled here: torch only asks the compiler to stay away from optimisers.
     """
-    frontend: Any = ModuleType("torch._dynamo")
-    frontend.disable = lambda function, *_, **__: function
-    frontend.graph_break = lambda: None
-    backend: Any = ModuleType("torch._inductor")
-    backend.config = ModuleType("torch._inductor.config")
-    for module in (frontend, backend, backend.config):
-        sys.modules[module.__name__] = module
-    torch._dynamo, torch._inductor = frontend, backend  # type: ignore[attr-defined]
+    compiler: Any = ModuleType("torch._dynamo")
+    compiler.disable = lambda function, *_, **__: function
+    compiler.graph_break = lambda: None
+    sys.modules[compiler.__name__] = torch._dynamo = compiler
 
 
 def misbehaving(name: str, stage: Stage) -> Stage:
