@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from geneman.curation.synthetic.people import People
 from geneman.curation.synthetic.sample import Sample
 from geneman.device import quick_products
+from geneman.priors.bundled.bones import bone_maps
 from geneman.priors.bundled.detail_network import DetailNetwork
 from geneman.priors.bundled.geometry_network import (
     BLOCK,
@@ -66,7 +67,9 @@ class DetailLesson:
         """Lay samples side by side, with their smooth normals."""
         plain = Batch.of(samples)
         planes = {name: getattr(plain, name) for name in Batch.names()}
-        return SmoothBatch(**planes, smooth=self._smooth(plain))
+        marks = torch.stack([sample.landmarks for sample in samples])
+        bones = bone_maps(marks, self.look // BLOCK)
+        return SmoothBatch(**planes, smooth=self._smooth(shown(plain.colour, plain.cover), bones))
 
     def losses(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Losses:
         """Compare windows with the truth: directions, and their differences between pixels."""
@@ -116,11 +119,9 @@ class DetailLesson:
         return detail_card(record)
 
     @torch.no_grad()
-    def _smooth(self, batch: Batch) -> Float[Tensor, "b 3 s s"]:
+    def _smooth(self, photo: Float[Tensor, "b 4 s s"], bones: Tensor) -> Float[Tensor, "b 3 s s"]:
         """Give the smooth normals of photos."""
-        photo = shown(batch.colour, batch.cover)
         small = interpolate(photo, size=(self.look, self.look), mode="area")
-        bones = interpolate(batch.bones, size=(self.look // BLOCK,) * 2, mode="area")
         with quick_products(photo.device):
             found = self.smooth(small.contiguous(memory_format=torch.channels_last), bones)
         return unit(interpolate(found.normal, size=photo.shape[-2:], mode="bilinear"))

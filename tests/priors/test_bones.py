@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geneman.curation.synthetic.landmarks import ASTRAY, UNFOUND, noticed
+from geneman.curation.synthetic.landmarks import ASTRAY, DEEPER, MISPLACED, UNFOUND, noticed
 from geneman.priors.bundled.bones import MAPS, bone_maps
 
 SIZE = 64
@@ -66,11 +66,25 @@ def test_bones_reach_as_far_to_the_side_as_the_person_is_large(landmarks):
     assert bone_maps(small, SIZE)[0, ARM].sum() == pytest.approx(float(large) / 4, rel=0.1)
 
 
-def test_points_are_found_a_little_astray_and_sometimes_not_at_all(landmarks):
-    random, count = np.random.default_rng(0), 400
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_small_maps_show_bones_of_small_people(landmarks, size):
+    small = landmarks * torch.tensor([0.1, 0.1, 0.1, 1.0])
+    assert bone_maps(small, size)[0, ARM].max() > 0.5
+
+
+def test_points_are_found_astray_and_sometimes_elsewhere_or_not_at_all(landmarks):
+    random, count = np.random.default_rng(0), 600
     found = torch.stack([noticed(landmarks[0], random) for _ in range(count)])
     lost = (found == 0).flatten(1).all(dim=1)
     assert 0.4 * UNFOUND < lost.float().mean() < 1.8 * UNFOUND
-    errors = (found[~lost] - landmarks)[..., :2]
-    assert errors.std() == pytest.approx(ASTRAY, rel=0.1)
-    assert torch.equal(found[~lost][..., 3], landmarks[..., 3].expand(int((~lost).sum()), 33))
+    away = (found[..., :2].mean(dim=1) - landmarks[0, :, :2].mean(dim=0)).norm(dim=-1) > 0.1
+    assert 0.3 * MISPLACED < (away & ~lost).float().mean() < 2 * MISPLACED
+    errors = found[~lost & ~away] - landmarks
+    assert errors[..., :2].std() == pytest.approx(2**0.5 * ASTRAY, rel=0.1)
+    arm, leg = errors[:, 14, 2], errors[:, 26, 2]  # both lie at depth 0
+    assert arm.std() == pytest.approx((0.3**2 + DEEPER**2) ** 0.5, rel=0.1)
+    assert leg.std() == pytest.approx((0.17**2 + DEEPER**2) ** 0.5, rel=0.1)
+    assert torch.corrcoef(errors[:, [14, 16], 2].T)[0, 1] > 0.8  # an arm goes astray as one
+    forearm = found[~lost & ~away][:, 15, 2] - found[~lost & ~away][:, 12, 2]
+    assert forearm.mean() == pytest.approx(-0.3 * np.exp(0.15 + 0.3**2 / 2), rel=0.15)
+    assert torch.equal(errors[..., 3], torch.zeros(len(errors), 33))

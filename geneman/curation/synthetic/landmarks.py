@@ -56,11 +56,23 @@ BODY = {
 FEET = {29: (0.0, 0.05, -0.07), 31: (0.0, -0.14, -0.07)}
 """Heel and toes of the left foot from its ankle, metres; the right foot's follow."""
 
-UNFOUND = 0.08
-"""Share of photos in which nobody is found."""
+UNFOUND, MISPLACED = 0.08, 0.04
+"""Shares of photos in which nobody is found, and in which somebody is found elsewhere."""
 
-ASTRAY, NEARER, FLATTER = 0.012, 0.08, 0.3
-"""How far found points are from the true ones: across, in depth, and how much all depths are."""
+LIMBS = (
+    (tuple(range(11)), 0.05),
+    ((11, 12, 23, 24), 0.05),
+    ((13, 15, 17, 19, 21), 0.3),
+    ((14, 16, 18, 20, 22), 0.3),
+    ((25, 27, 29, 31), 0.17),
+    ((26, 28, 30, 32), 0.17),
+)
+"""Points that go astray together (face, trunk, arms, legs), and the standard deviation of their
+depth; MediaPipe's on rendered people."""
+
+ASTRAY, DEEPER, STRETCHED = 0.018, 0.08, (0.15, 0.3)
+"""Standard deviations of a limb's or a point's place and of a point's depth, half widths of the
+image; mean and standard deviation of the logarithm by which all depths are stretched."""
 
 NEAR = 0.16
 """Scene units that a point may lie behind the visible surface and still be said to be seen."""
@@ -121,13 +133,26 @@ class Joints:
 
 
 def noticed(landmarks: Float[Tensor, "33 4"], random: np.random.Generator) -> Float[Tensor, "33 4"]:
-    """Give points as a detector finds them: a little astray, or none."""
-    across, depth = random.normal(0, ASTRAY, (33, 2)), random.normal(0, NEARER, (33, 1))
-    flatter = random.lognormal(0, FLATTER)
-    if random.random() < UNFOUND:
+    """Give points as a detector finds them: astray, limb by limb and point by point, or not at all.
+
+    Args:
+        landmarks: The true ones, as `Joints.landmarks` gives them.
+        random: All that is random.
+
+    Returns:
+        The same with errors; visibilities are kept, and all is 0 where nobody is found.
+    """
+    astray = random.normal(0, (ASTRAY, ASTRAY, DEEPER, 0), (33, 4))
+    for points, deeper in LIMBS:
+        astray[list(points)] += random.normal(0, (ASTRAY, ASTRAY, deeper, 0))
+    stretched, fate = random.lognormal(*STRETCHED), random.random()
+    elsewhere = random.normal(0, (0.4, 0.4, 0, 0))
+    if fate < UNFOUND:
         return torch.zeros_like(landmarks)
-    errors = torch.from_numpy(np.concatenate([across, depth, 0 * depth], axis=1)).float()
-    return landmarks * torch.tensor([1.0, 1.0, flatter, 1.0]) + errors
+    if fate < UNFOUND + MISPLACED:
+        astray += elsewhere
+    errors = torch.from_numpy(astray).float()
+    return landmarks * torch.tensor([1.0, 1.0, stretched, 1.0]) + errors
 
 
 def _eyes(rigged: Rigged) -> tuple[Float[Tensor, "3"], Tensor]:

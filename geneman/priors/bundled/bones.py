@@ -1,7 +1,7 @@
 """Landmarks drawn as maps that lie beside a photo: where a limb crosses the trunk, and how near.
 
 A dark sleeve before a dark coat shows its outline in a few pixels only, which a network that has
-seen few people overlooks; body points tell it. B images, N pixels along a side.
+seen few people overlooks; body points tell it. B images, M maps, N pixels along a side.
 """
 
 import torch
@@ -14,7 +14,7 @@ from geneman.priors.bundled.proportions import ARMS, LEGS, TRUNK
 HEAD = ((EARS[0], NOSE), (EARS[1], NOSE))
 
 PARTS = ((HEAD, 0.2), (TRUNK, 0.2), (ARMS, 0.13), (LEGS, 0.2))
-"""Bones that share a map, and how far they reach to the side, in shoulder widths."""
+"""Bones that share two maps, and how far they reach to the side, in shoulder widths."""
 
 REGIONS = ((EARS, slice(0, 11)), (SHOULDERS, slice(11, 23)), (HIPS, slice(23, 33)))
 """Points by the pair that their depth is counted from: between pairs, MediaPipe's is far astray."""
@@ -22,34 +22,41 @@ REGIONS = ((EARS, slice(0, 11)), (SHOULDERS, slice(11, 23)), (HIPS, slice(23, 33
 MAPS = 2 * len(PARTS)
 """Where each part is, and its depth there."""
 
-NARROW = 0.02
-"""Least reach: less is not shown by a map of 64 pixels."""
+NARROW = 1.3
+"""Least reach in half pixels of a map: less falls between them."""
 
 STILL_SEEN = 0.7
 """Visibility at which a point counts fully; it counts nothing at `SEEN`."""
 
 
-def bone_maps(landmarks: Float[Tensor, "b 33 4"], size: int) -> Float[Tensor, "b 8 n n"]:
+def bone_maps(landmarks: Float[Tensor, "b 33 4"], size: int) -> Float[Tensor, "b m n n"]:
     """Draw bones, soft to the side, as far as their ends are seen.
 
     Args:
-        landmarks: x, y in [-1, 1], y up, depth in the same unit, and visibility; all 0 where nobody
-            was found, which gives maps of 0.
-        size: Side of the maps.
+        landmarks: x, y in [-1, 1], y up, depth in half widths of the image, larger is farther, and
+            visibility; all 0 where nobody was found, which gives maps of 0.
+        size: Side of the maps, N.
+
+    Returns:
+        For each part where it is, in [0, 1], and its depth there from the middle of the ears,
+        the shoulders or the hips.
     """
     landmarks = _by_region(landmarks)
-    reach = _shoulder_width(landmarks)
+    width = _shoulder_width(landmarks)
     maps: list[Tensor] = []
-    for bones, width in PARTS:
+    for bones, share in PARTS:
         first, second = (landmarks[:, list(ends)] for ends in zip(*bones, strict=True))
-        maps += _drawn(first, second, (width * reach).clamp_min(NARROW), size)
+        maps += _drawn(first, second, (share * width).clamp_min(NARROW / size), size)
     return torch.stack(maps, dim=1)
 
 
 def _drawn(
-    first: Float[Tensor, "b k 4"], second: Float[Tensor, "b k 4"], width: Tensor, size: int
+    first: Float[Tensor, "b k 4"],
+    second: Float[Tensor, "b k 4"],
+    reach: Float[Tensor, "b"],
+    size: int,
 ) -> tuple[Float[Tensor, "b n n"], Float[Tensor, "b n n"]]:
-    """Give the largest nearness to any of the bones, and their mean depth where they are."""
+    """Draw K bones: how much of a pixel any of them takes, and their mean depth by that."""
     step = (torch.arange(size, device=first.device) + 0.5) / size * 2 - 1
     pixels = torch.stack(torch.meshgrid(step, -step, indexing="xy"), dim=-1).reshape(1, 1, -1, 2)
     start, along = first[:, :, None, :2], (second - first)[:, :, None, :2]
@@ -57,13 +64,13 @@ def _drawn(
     share = (((pixels - start) * along).sum(dim=-1) / length).clamp(0, 1)
     away = (pixels - start - share[..., None] * along).square().sum(dim=-1)
     seen = torch.minimum(first[..., 3], second[..., 3])
-    weight = (-away / width[:, None, None].square()).exp()
+    weight = (-away / reach[:, None, None].square()).exp()
     weight = weight * ((seen - SEEN) / (STILL_SEEN - SEEN)).clamp(0, 1)[..., None]
     depth = torch.lerp(first[..., None, 2], second[..., None, 2], share)
-    near = weight.amax(dim=1)
-    mean = (weight * depth).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6) * near
-    at = (len(near), size, size)
-    return near.reshape(at), mean.reshape(at)
+    taken = weight.amax(dim=1)
+    mean = (weight * depth).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6) * taken
+    whole = (len(taken), size, size)
+    return taken.reshape(whole), mean.reshape(whole)
 
 
 def _by_region(landmarks: Float[Tensor, "b 33 4"]) -> Float[Tensor, "b 33 4"]:
@@ -75,7 +82,10 @@ def _by_region(landmarks: Float[Tensor, "b 33 4"]) -> Float[Tensor, "b 33 4"]:
 
 
 def _shoulder_width(landmarks: Float[Tensor, "b 33 4"]) -> Float[Tensor, "b"]:
-    """Give what the shoulders' distance would be from the front; see `proportions.measure`."""
+    """Give what the shoulders' distance would be from the front, as `proportions.measure` does.
+
+    The trunk's length is taken in the image alone: depths are counted by region.
+    """
     points = landmarks[..., :3]
     shoulders, hips = points[:, list(SHOULDERS)], points[:, list(HIPS)]
     apart = (shoulders[:, 0] - shoulders[:, 1]).norm(dim=-1)
