@@ -70,7 +70,7 @@ def make_reproducible(device: torch.device) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads())
     # Some CUDA operations have no deterministic kernel; there torch warns instead of failing.
-    # `use_deterministic_algorithms` says the same, and loads torch's compiler, for seconds.
+    # `use_deterministic_algorithms` tells torch's compiler too, and loads it for that, in seconds.
     torch.set_deterministic_debug_mode("warn" if device.type == "cuda" else "error")
     # Filling fresh memory guards against reading it unwritten, which costs time at each step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

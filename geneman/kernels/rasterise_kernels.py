@@ -106,12 +106,12 @@ def list_tiles(
     face = begin + wp.tid()
     if counts[face] == wp.int64(0):
         return
-    place = ends[face] - counts[face]
+    slot = ends[face] - counts[face]
     for row in range(bounds[face, 2] / tile, bounds[face, 3] / tile + 1):
         for column in range(bounds[face, 0] / tile, bounds[face, 1] / tile + 1):
             cell = wp.int64(row * tiles + column)
-            keys[int(place)] = (cell << wp.int64(32)) | wp.int64(face)
-            place += wp.int64(1)
+            keys[int(slot)] = (cell << wp.int64(32)) | wp.int64(face)
+            slot += wp.int64(1)
 
 
 @wp.kernel
@@ -167,8 +167,8 @@ def cover(  # noqa: PLR0915 (a kernel takes each buffer by itself)
     first_column = (index % blocks) * block
     cell = (first_row / tile) * tiles + first_column / tile
     pixel = 2.0 / float(size)
-    for place in range(int(starts[cell]), int(starts[cell + 1])):
-        face = listed[place]
+    for slot in range(int(starts[cell]), int(starts[cell + 1])):
+        face = listed[slot]
         top = wp.max(bounds[face, 2], first_row)
         bottom = wp.min(bounds[face, 3], first_row + block - 1)
         left = wp.max(bounds[face, 0], first_column)

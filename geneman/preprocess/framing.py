@@ -20,7 +20,8 @@ SHOWN = 0.95
 def landmarks_in(frame: Frame, pose: Pose) -> Float32[ndarray, "33 4"]:
     """Bring body points into METHOD's form: x, y in [-1, 1] with y up, depth, visibility.
 
-    Depth is MediaPipe's own: in sides of the square, smaller = nearer, the hips at 0.
+    Depth is MediaPipe's own, smaller = nearer, the hips at 0. It tells sides of the square, but on
+    rendered people its numbers fit half sides, as which they are read.
     """
     places = frame.points(pose.points[:, :2])
     depth = pose.points[:, 2:3] * np.float32(frame.scale / frame.size)

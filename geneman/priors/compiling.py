@@ -31,6 +31,10 @@ def compiler_for(device: torch.device) -> Compiler | None:
 
 def compiled(network: nn.Module) -> Ask:
     """Hand a network to torch's compiler, which compiles at the first call of each shape."""
+    import torch._inductor.config as settings
+
+    # Of kernels that do the same, always the same one: `make_reproducible` tells torch alone.
+    settings.deterministic = torch.are_deterministic_algorithms_enabled()
     # Few shapes are asked, each often: kernels for exactly these.
     made: Ask = torch.compile(network, dynamic=False)
     return made

@@ -35,8 +35,8 @@ CROP = 128
 
 CORRECTED, CELLS, WRONG = 0.75, (8, 16, 32), 0.12
 """Share of batches in which the smooth normals' errors larger than a cell of so many pixels are
-taken away, and how far they are bent: those errors are larger than any detail, and nothing near a
-pixel mends them."""
+taken away, and how far unit normals are bent besides: those errors are larger than any detail, and
+nothing near a pixel mends them."""
 
 
 @dataclass(frozen=True)

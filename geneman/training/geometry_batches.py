@@ -72,6 +72,8 @@ class Batch:
 
     def beside(self, others: Sequence["Batch"]) -> "Batch":
         """Lay other batches behind this one."""
+        if not others:
+            return self
         parts = (self, *others)
         planes = {name: torch.cat([getattr(p, name) for p in parts]) for name in self.names()}
         return type(self)(**planes)
@@ -80,14 +82,19 @@ class Batch:
         """Halve what has to travel between processes; normals keep a thirtieth of a degree."""
         return self._each(lambda plane: plane if plane.dtype is torch.bool else plane.half())
 
+    def packed_on(self, device: torch.device) -> "Batch":
+        """Bring a packed batch to a device, out of the memory that processes share."""
+        if device.type == "cpu":
+            return self._each(Tensor.clone)  # shared memory costs a file handle a plane
+        return self._each(lambda plane: plane.to(device, non_blocking=True))
+
+    def unpacked(self) -> "Batch":
+        """Give single precision again."""
+        return self._each(lambda plane: plane if plane.dtype is torch.bool else plane.float())
+
     def on(self, device: torch.device) -> "Batch":
         """Bring a batch to a device, in single precision."""
-
-        def moved(plane: Tensor) -> Tensor:
-            there = plane.to(device, non_blocking=True)
-            return there if there.dtype is torch.bool else there.float()
-
-        return self._each(moved)
+        return self.packed_on(device).unpacked()
 
     def pin_memory(self) -> "Batch":
         """Let the copy to a CUDA device go on while it computes (torch's loader calls this)."""
@@ -136,27 +143,29 @@ class _Packed:
 
 def batches(
     people: People,
-    step: int,
+    first: int,
     fresh: int,
     workers: int,
     device: torch.device,
     shows: int = 1,
     collate: Collate = Batch.of,
 ) -> Iterator[Batch]:
-    """Render ahead of the training, from a step on.
+    """Render ahead of the training, from a sample on.
 
     Args:
         people: Whom.
-        step: The first that is asked for; its batch is the same wherever a run began.
+        first: Number of the first sample that was never shown; its batch is the same wherever a
+            run began.
         fresh: Samples that each step is the first to show.
         workers: Processes that render; 0 renders in this one.
         device: Where the batches are wanted.
-        shows: How often each sample is shown, `APART` steps apart: rendering is what costs.
+        shows: How often each sample is shown, `APART` steps apart. The first batches are smaller,
+            and a run that goes on renders `(shows - 1) * APART * fresh` samples again.
         collate: Makes batches of samples.
     """
-    earlier = min(step, (shows - 1) * APART)
+    earlier = min(first // fresh, (shows - 1) * APART)
     loader = DataLoader(
-        _Numbered(people, (step - earlier) * fresh),
+        _Numbered(people, first - earlier * fresh),
         batch_size=fresh,
         num_workers=workers,
         collate_fn=_Packed(collate),
@@ -165,14 +174,14 @@ def batches(
         prefetch_factor=2 if workers else None,
         pin_memory=device.type == "cuda",
     )
-    shown = recalled(loader, shows)
-    return (found.on(device) for found in islice(shown, earlier, None))
+    arriving = (batch.packed_on(device) for batch in loader)
+    return (batch.unpacked() for batch in islice(recalled(arriving, shows), earlier, None))
 
 
-def recalled(fresh: Iterable[Batch], shows: int) -> Iterator[Batch]:
+def recalled(batches: Iterable[Batch], shows: int) -> Iterator[Batch]:
     """Show each batch again, `shows` times in all, beside those that come `APART` steps later."""
     kept: deque[Batch] = deque(maxlen=(shows - 1) * APART + 1)
-    for batch in fresh:
+    for batch in batches:
         kept.appendleft(batch)
         yield batch.beside([kept[age] for age in range(APART, len(kept), APART)])
 

@@ -114,8 +114,8 @@ def train(
 
     Raises:
         MeshFileError: The folder holds no avatar.
-        OptionError: There is no such device here, a batch is no multiple of its samples' shows, or
-            these weights cannot be read.
+        OptionError: There is no such device here, a batch is no multiple of its samples' shows,
+            these weights cannot be read, or the folder's training is another.
     """
     if config.batch % config.shows:
         raise OptionError(
@@ -132,6 +132,8 @@ def train(
     everybody = _everybody(people, wardrobe, config)
     out.mkdir(parents=True, exist_ok=True)
     run = Run(config, out, network, lesson, everybody, _commands(out / lesson.file, start_from))
+
+    run.refuse_others()
 
     def write(done: StepDone) -> None:
         run.write(done.step + 1, dict(done.losses))
@@ -172,8 +174,6 @@ def _first(
         ) from error
     if isinstance(network, GeometryNetwork):
         network = shown_bones(network)
-    # Orthogonal steps take kernels for matrices, row by row as they lie.
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in stubs
     return network.train().requires_grad_()
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from geneman.curation.synthetic.people import People
 from geneman.curation.synthetic.sample import Sample
 from geneman.device import choose
+from geneman.errors import OptionError
 from geneman.priors.bundled.geometry_network import write_weights
 from geneman.storage import write_whole
 from geneman.training.checkpoints import FileCheckpoints, Stateful, capture
@@ -42,7 +43,8 @@ class GeometryTraining:
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.99
     """Share of the averaged weights that a step keeps, at most."""
     shows: Annotated[int, Meta(ge=1, le=64)] = 1
-    """How often each sample is shown, where rendering costs more than learning; divides `batch`."""
+    """How often each sample is shown, a few steps apart, where rendering costs more than learning;
+    divides `batch`, and keeps 24 of its steps' samples each time in memory."""
     size: Annotated[int, Meta(ge=64, multiple_of=64)] = 256
     """Pixels along a side."""
     workers: Annotated[int, Meta(ge=0, le=64)] = 1
@@ -125,12 +127,35 @@ class Run:
         self.batches: Iterator[Batch] | None = None
         self.clock = Timed.of(out, config.minutes, config.write_every)
 
+    def refuse_others(self) -> None:
+        """Say so if the folder's checkpoint is of another network, or of another version's.
+
+        Raises:
+            OptionError: It cannot be gone on with.
+        """
+        found = self.checkpoints.load()
+        if found is None:
+            return
+        ours, theirs = capture(self.parts, self.generator), found[1]
+        if any(name not in theirs or theirs[name].shape != ours[name].shape for name in ours):
+            raise OptionError(
+                "a training must be gone on with as it was begun: same part, same version",
+                value=f"another network in '{self.out}'",
+                remedy="take an empty folder, and begin with the weights: --start-from",
+            )
+
     def objective(self, step: int) -> Losses:
         """Look at the next batch, half of it mirrored."""
         if self.batches is None:
             c = self.config
             self.batches = batches(
-                self.people, step, c.fresh, c.workers, self.device, c.shows, self.lesson.batch
+                self.people,
+                self._samples(step),
+                c.fresh,
+                c.workers,
+                self.device,
+                c.shows,
+                self.lesson.batch,
             )
         self.optimiser.param_groups[0]["lr"] = self._learning_rate(step)
         batch = next(self.batches)
@@ -144,8 +169,7 @@ class Run:
         network.load_state_dict(self.average.weights)
         figures = self.lesson.examined(network.eval(), self.held_out, self.config.validation)
         table = self.out / "learning.csv"
-        earlier = self._earlier(table, step)
-        samples = int(earlier["samples"] + (step - earlier["step"]) * self.config.fresh)
+        samples = self._samples(step)
         seconds = round(self.clock.seconds())
         row = {"step": step, "samples": samples, "seconds": seconds, "size": self.config.size}
         note(table, {**row, **terms, **figures})
@@ -173,11 +197,11 @@ class Run:
         state = capture({**self.parts, "optimiser": self.optimiser}, self.generator)
         self.checkpoints.save(step, state)
 
-    @staticmethod
-    def _earlier(table: Path, step: int) -> dict[str, float]:
-        """Give the last row before a step."""
-        rows = [row for row in read(table) if row["step"] < step]
-        return {"step": 0.0, "samples": 0.0, **(rows[-1] if rows else {})}
+    def _samples(self, step: int) -> int:
+        """Give how many samples were shown before a step, also by runs with other batches."""
+        rows = [row for row in read(self.out / "learning.csv") if row["step"] < step]
+        last = {"step": 0.0, "samples": 0.0, **(rows[-1] if rows else {})}
+        return int(last["samples"] + (step - last["step"]) * self.config.fresh)
 
     def _step_kernels(self, *_: object) -> None:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

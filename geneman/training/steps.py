@@ -103,13 +103,13 @@ class OrthogonalSteps:
 
 
 def orthogonal(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
-    """Give a matrix about the same singular value, 0.7 to 1.2, in all its directions."""
+    """Give a matrix singular values of about 0.7 to 1.2, but for those that were nearly 0."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / wide.norm().clamp_min(1e-7)
     a, b, c = NEWTON_SCHULZ
     # The polynomials act on one side alone, where the matrices are square and small.
     gram = wide @ wide.T
-    whole = torch.eye(len(gram)).to(gram)
+    whole = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(ROUNDS):
         once = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         once.diagonal().add_(a)

@@ -178,7 +178,8 @@ def test_solids_face_outward():
         assert (across * corners.mean(axis=1)).sum(axis=1).min() > -1e-9
 
 
-def test_landmarks_lie_on_the_person_and_hidden_ones_are_said_to_be():
+def test_landmarks_lie_on_the_person_and_hidden_ones_are_said_to_be(monkeypatch):
+    monkeypatch.setattr("geneman.curation.synthetic.sample.noticed", lambda marks, _: marks)
     sample = draw_sample(Person.of(boxes()), np.random.default_rng(2), 128)
     seen = sample.landmarks[sample.landmarks[:, 3] > 0.9]
     assert len(seen) > 10

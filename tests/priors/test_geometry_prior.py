@@ -41,7 +41,9 @@ NOBODY = np.zeros((33, 4), np.float32)
 @pytest.fixture(scope="module")
 def prior():
     torch.manual_seed(0)
-    return GeometryPrior(GeometryNetwork(Widths((8, 8, 16, 16), (1, 1, 1, 1))).eval())
+    network = GeometryNetwork(Widths((8, 8, 16, 16), (1, 1, 1, 1))).eval()
+    torch.nn.init.normal_(network.bones.weight, std=0.3)
+    return GeometryPrior(network.requires_grad_(requires_grad=False))
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,14 @@ def test_a_mirrored_photo_gets_the_mirrored_answer(prior, figure):
     torch.testing.assert_close(
         mirrored.normal.flip(-1)[:, 0], -found.normal[:, 0], atol=1e-4, rtol=0
     )
+
+
+def test_other_body_points_give_another_answer(prior, figure):
+    found, nobody = (
+        prior.ask(figure.colour, figure.mask, landmarks)[0].depth
+        for landmarks in (figure.landmarks, torch.zeros(33, 4))
+    )
+    assert (found - nobody).abs().max() > 1e-3
 
 
 def test_what_lies_outside_the_mask_is_never_seen():

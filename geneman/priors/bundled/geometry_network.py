@@ -1,4 +1,4 @@
-"""The network behind the bundled geometry prior: one look at a cut-out photo, both sides out.
+"""The network behind the bundled geometry prior: photo and body points in, both sides out.
 
 B images, S pixels along a side (a multiple of 32). Pixels go in and come out in 4 x 4 blocks, so
 that the convolutions run on maps a quarter as large, which is what a CPU can afford.
@@ -126,7 +126,8 @@ class GeometryNetwork(nn.Module):
 
         Args:
             photo: As `shown` lays them out.
-            bones: `bone_maps` of the landmarks, a pixel a block.
+            bones: `bone_maps` of the landmarks, a pixel a block; not looked at by a network that
+                was trained without.
         """
         x = self.enter(pixel_unshuffle(photo, BLOCK))
         if self.bones is not None:
@@ -352,7 +353,7 @@ def shown_bones(network: GeometryNetwork) -> GeometryNetwork:
         return network
     seeing = GeometryNetwork(replace(network.widths, bones=MAPS))
     seeing.load_state_dict({**seeing.state_dict(), **network.state_dict()})
-    return seeing
+    return seeing.train(network.training)
 
 
 def quick(network: Network) -> Network:

@@ -1,11 +1,11 @@
 """The shape prior that has learnt from rendered people what both sides look like.
 
-The network sees the photo at 256 pixels or fewer and is believed as far as it has earned it:
-pixel by pixel where the photo and its mirror image tell it the same, quantity by quantity as it was
-better on people held out from training than silhouette and pose are (the inflation). A second
-network looks closer and draws folds and features into the normals, which
-are integrated onto the depth, given maps are followed where there are any, and the hidden side
-keeps its thickness behind them. Its colours are the photo's, looked up where the network says, with
+The network sees the photo at 256 pixels or fewer, and the body points, and is believed as far as
+it has earned it: pixel by pixel where the photo and its mirror image tell it the same, quantity by
+quantity as it was better on people held out from training than silhouette and pose are (the
+inflation). A second network looks closer and draws folds and features into the normals, which are
+integrated onto the depth, given maps are followed where there are any, and the hidden side keeps
+its thickness behind them. Its colours are the photo's, looked up where the network says, with
 the folds and the weave of what is worn in front.
 """
 
