@@ -26,7 +26,7 @@ from geneman.presets import DRAFT
 from geneman.priors.bundle import Priors
 from geneman.priors.bundled.detail_network import DetailNetwork, DetailWidths
 from geneman.priors.bundled.geometry_network import GeometryNetwork, Widths
-from geneman.priors.bundled.geometry_prior import GeometryPrior
+from geneman.priors.bundled.geometry_prior import DIGESTS, GeometryPrior
 from geneman.priors.bundled.inflation import Inflation
 from geneman.progress import silent
 from geneman.renderers.shading import draw
@@ -256,6 +256,8 @@ def test_an_ablation_leaves_out_one_part_at_a_time_or_says_why_it_cannot():
     assert reduced["without_geometry_prior"].folder == UNTAUGHT
     assert not reduced["without_head_pass"].recipe.prepare.face
     assert reduced["without_details"].priors.shape.detail is None
+    named = replace(learned, name=f"geometry prior 1{DIGESTS}2")
+    assert named.smooth().name == "geometry prior 1", "who never had details, and shares its runs"
     reduced, absent = ablations(DRAFT, Priors(shape=Inflation()), *means)
     assert set(reduced) == {"without_head_pass"}
     assert all(reason for reason in absent.values())

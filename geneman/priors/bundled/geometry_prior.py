@@ -144,7 +144,8 @@ class GeometryPrior:
 
     def smooth(self) -> "GeometryPrior":
         """Give the prior without details, by the name that it has where there are none."""
-        return replace(self, detail=None, name=self.name.partition(DIGESTS)[0])
+        without, between, _ = self.name.partition(DIGESTS)
+        return replace(self, detail=None, name=without if between else f"{self.name}, smooth")
 
     @torch.no_grad()
     def ask(
