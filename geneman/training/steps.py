@@ -69,8 +69,8 @@ NEWTON_SCHULZ, ROUNDS = (3.4445, -4.7750, 2.0315), 5
 class OrthogonalSteps:
     """Muon for weights of two or more dimensions: kernels count as matrices, one row an output.
 
-    torch's own multiplies in bfloat16 whatever the processor, which takes ten times as long as all
-    the rest of a step where it must be emulated.
+    torch's own multiplies in bfloat16 whatever the processor, which takes several times as long as
+    all the rest of a step where it must be emulated (docs/performance.md).
     """
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
