@@ -13,14 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geneman.kernels import hash_grid_kernels, hash_grid_vectors
 from geneman.kernels.accelerators.choice import accelerated
-from geneman.kernels.hash_grid_kernels import (
-    BACKWARD_POINTS,
-    FORWARD,
-    backward_level,
-    backward_whole_numbers,
-)
-from geneman.kernels.launch import GRAIN, launch
+from geneman.kernels.launch import GRAIN, launch, workers
 from geneman.kernels.table_adam import TableGradients
 
 FEATURES = 2
@@ -28,6 +23,10 @@ FEATURES = 2
 
 BLOCK = 1024
 """Points that one index looks up in a level."""
+STRETCH = 4096
+"""Points whose gradients one index adds up in all of its levels, before it goes on."""
+CACHED = 2**21
+"""Entries that a processor's cache holds: 16 MB. Of larger tables it holds a level at a time."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,7 @@ class _Encode(torch.autograd.Function):
         # Not written where levels are closed.
         empty = torch.empty if open_levels == levels.count else torch.zeros
         out = empty(count, levels.count, FEATURES, device=points.device)
-        block = BLOCK if points.device.type == "cpu" else 1
-        inputs = [points, _words(table), *layout, levels.table_size, block, out]
-        kernel, size = FORWARD[table.dtype], -(-count // block) * open_levels
-        launch(kernel, size, inputs, points.device, grain=GRAIN // block)
+        _look_up(points, table, (*layout, levels.table_size, open_levels), out)  # type: ignore[no-untyped-call]
         ctx.save_for_backward(points, table)
         ctx.levels, ctx.open_levels, ctx.gradients = levels, open_levels, gradients
         return out.reshape(count, levels.count * FEATURES)
@@ -127,58 +123,82 @@ class _Encode(torch.autograd.Function):
         levels, device = ctx.levels, points.device
         out_gradient = out_gradient.reshape(len(points), levels.count, FEATURES).contiguous()
         points_gradient = table_gradient = None
-        layout = (*_layout(levels, device), levels.table_size)
+        layout = (*_layout(levels, device), levels.table_size, ctx.open_levels)
         if ctx.needs_input_grad[0]:
-            points_gradient = _towards_points(table, points, layout, ctx.open_levels, out_gradient)  # type: ignore[no-untyped-call]
+            points_gradient = _towards_points(points, table, layout, out_gradient)  # type: ignore[no-untyped-call]
         if ctx.needs_input_grad[1]:
-            given = (points, layout, ctx.open_levels, out_gradient)
+            given = (points, layout, out_gradient)
             table_gradient = _towards_table(table, ctx.gradients, *given)  # type: ignore[no-untyped-call]
         return points_gradient, table_gradient, None, None, None
 
 
-def _towards_points(table, points, layout, open_levels, out_gradient):  # type: ignore[no-untyped-def]
+def _look_up(points, table, layout, out):  # type: ignore[no-untyped-def]
+    """Fill the open levels of `out`."""
+    open_levels, inputs = layout[-1], [points, _words(table), *layout]
+    if points.device.type == "cpu":
+        kernel, size = hash_grid_vectors.FORWARD, -(-len(points) // BLOCK) * open_levels
+        inputs, grain = [*inputs[:-1], BLOCK, out], GRAIN // BLOCK
+    else:
+        kernel, size = hash_grid_kernels.FORWARD, len(points) * open_levels
+        inputs, grain = [*inputs, out], GRAIN
+    launch(kernel[table.dtype], size, inputs, points.device, grain=grain)
+
+
+def _towards_points(points, table, layout, out_gradient):  # type: ignore[no-untyped-def]
     """Add up what each level says.
 
     On the CPU one level after the other: its entries stay in the cache, which does not hold all.
     """
-    cpu = points.device.type == "cpu"
-    block, levels_at_once = (BLOCK, 1) if cpu else (1, max(open_levels, 1))
-    total, kernel = torch.zeros_like(points), BACKWARD_POINTS[table.dtype]
-    for level in range(0, open_levels, levels_at_once):
-        inputs = [points, _words(table), *layout, level, level + levels_at_once, block]
-        inputs += [out_gradient, total]
-        launch(kernel, -(-len(points) // block), inputs, points.device, grain=GRAIN // block)
+    total = torch.zeros_like(points)
+    *lattices, open_levels = layout
+    given = [points, _words(table), *lattices]
+    if points.device.type == "cpu":
+        kernel, size = hash_grid_vectors.BACKWARD_POINTS[table.dtype], -(-len(points) // BLOCK)
+        for level in range(open_levels):
+            inputs = [*given, level, BLOCK, out_gradient, total]
+            launch(kernel, size, inputs, points.device, grain=GRAIN // BLOCK)
+    else:
+        kernel = hash_grid_kernels.BACKWARD_POINTS[table.dtype]
+        launch(kernel, len(points), [*given, open_levels, out_gradient, total], points.device)
     return total
 
 
-def _towards_table(table, gradients, points, layout, open_levels, out_gradient):  # type: ignore[no-untyped-def]
+def _towards_table(table, gradients, points, layout, out_gradient):  # type: ignore[no-untyped-def]
     """Add the gradients up in `gradients`, or for torch if there are none."""
     if gradients is not None:
         gradients.dirty = True
-        total, touched = gradients.total, gradients.touched
-        _spread_by_level(points, total, layout, open_levels, out_gradient, touched)  # type: ignore[no-untyped-call]
+        _spread(points, layout, out_gradient, gradients.total, gradients.touched)  # type: ignore[no-untyped-call]
         return None
     if table.device.type == "cpu":
         total = torch.zeros_like(table, dtype=torch.float32)
-        _spread_by_level(points, total, layout, open_levels, out_gradient)  # type: ignore[no-untyped-call]
+        _spread(points, layout, out_gradient, total)  # type: ignore[no-untyped-call]
     else:
-        total = _spread_whole_numbers(points, table, layout, open_levels, out_gradient)  # type: ignore[no-untyped-call]
+        total = _spread_whole_numbers(points, layout, out_gradient, table)  # type: ignore[no-untyped-call]
     return total.to(table.dtype)
 
 
-def _spread_by_level(points, total, layout, open_levels, out_gradient, touched=None):  # type: ignore[no-untyped-def]
-    """Add the gradients up in `total`, one thread a level."""
-    inputs = [points, *layout, out_gradient, total, touched]
-    launch(backward_level, open_levels, inputs, points.device, grain=1)
+def _spread(points, layout, out_gradient, total, touched=None):  # type: ignore[no-untyped-def]
+    """Add the gradients up in `total`: in as many threads as there are, each in its own levels.
+
+    What is added where in which order does not depend on how many.
+    """
+    open_levels = layout[-1]
+    # Gradients of all levels lie beside each other: they are fetched once for all of a thread's.
+    cached = len(total) <= CACHED
+    groups, stretch = (workers(), STRETCH) if cached else (open_levels, max(len(points), 1))
+    groups = max(1, min(groups, open_levels))
+    inputs = [points, *layout, groups, stretch, out_gradient, total, touched]
+    launch(hash_grid_vectors.spread_levels, groups, inputs, points.device, grain=1)
 
 
-def _spread_whole_numbers(points, table, layout, open_levels, out_gradient):  # type: ignore[no-untyped-def]
+def _spread_whole_numbers(points, layout, out_gradient, table):  # type: ignore[no-untyped-def]
     """Add the gradients up in any order, as whole multiples of a share of the largest."""
     # 2^40 steps up to the largest leave room for 2^22 points to meet in one entry.
     scale = 2.0**40 / max(out_gradient.abs().max().item(), 1e-25)
     total = torch.zeros_like(table, dtype=torch.int64)
-    inputs = [points, *layout, open_levels, scale, out_gradient, total]
-    launch(backward_whole_numbers, len(points) * open_levels, inputs, points.device)
+    inputs = [points, *layout, scale, out_gradient, total]
+    kernel = hash_grid_kernels.backward_whole_numbers
+    launch(kernel, len(points) * layout[-1], inputs, points.device)
     return (total.double() / scale).float()
 
 

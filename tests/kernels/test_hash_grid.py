@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geneman.kernels import hash_grid, launch
+from geneman.kernels import hash_grid, hash_grid_kernels, launch
 from geneman.kernels.hash_grid import HashLevels, encode
 from tests.oracles import hash_grid as oracle
 from tests.oracles import hash_grid_torch
@@ -89,14 +89,56 @@ def test_a_point_on_a_corner_reads_that_entry_alone(corner):
     torch.testing.assert_close(features[0, :2], table[x + 4 * (y + 4 * z)], rtol=1e-4, atol=1e-5)
 
 
-def test_adding_up_in_whole_numbers_gives_the_same_gradient_as_adding_up_by_level():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernels_for_cuda_do_the_same_work(dtype):
     points, table = inputs(500)
-    gradient = torch.randn(500, 5, 2) * 1e-3
-    layout = (*hash_grid._layout(LEVELS, points.device), LEVELS.table_size)
-    by_level = torch.zeros_like(table)
-    hash_grid._spread_by_level(points, by_level, layout, 4, gradient)
-    whole = hash_grid._spread_whole_numbers(points, table, layout, 4, gradient)
-    torch.testing.assert_close(whole, by_level, rtol=1e-4, atol=1e-8)
+    table, gradient = table.to(dtype), torch.randn(500, 5, 2) * 1e-3
+    layout = (*hash_grid._layout(LEVELS, points.device), LEVELS.table_size, 4)
+    given = [points, hash_grid._words(table), *layout]
+    vectors, plain = torch.zeros(2, 500, 5, 2)
+    hash_grid._look_up(points, table, layout, vectors)
+    launch.launch(hash_grid_kernels.FORWARD[dtype], 500 * 4, [*given, plain], points.device)
+    torch.testing.assert_close(plain, vectors)
+    vectors, plain = hash_grid._towards_points(points, table, layout, gradient), torch.zeros(500, 3)
+    kernel = hash_grid_kernels.BACKWARD_POINTS[dtype]
+    launch.launch(kernel, 500, [*given, gradient, plain], points.device)
+    torch.testing.assert_close(plain, vectors, rtol=1e-4, atol=1e-6)
+    vectors = torch.zeros(len(table), 2)
+    hash_grid._spread(points, layout, gradient, vectors)
+    plain = hash_grid._spread_whole_numbers(points, layout, gradient, table)
+    torch.testing.assert_close(plain, vectors, rtol=1e-4, atol=1e-8)
+
+
+def test_a_table_that_no_cache_holds_gets_the_same_gradient(monkeypatch):
+    points, table = inputs(10_000)
+    layout = (*hash_grid._layout(LEVELS, points.device), LEVELS.table_size, LEVELS.count)
+    gradient = torch.randn(len(points), LEVELS.count, 2)
+    kept, apart = torch.zeros(2, len(table), 2)
+    hash_grid._spread(points, layout, gradient, kept)
+    monkeypatch.setattr(hash_grid, "CACHED", 0)
+    hash_grid._spread(points, layout, gradient, apart)
+    assert torch.equal(kept, apart)
+
+
+@pytest.mark.parametrize("count", range(1, 18))
+def test_points_that_fill_no_vector_are_looked_up_as_among_others(count):
+    points, table = (value.requires_grad_() for value in inputs(64))
+    probe = torch.randn(64, 10)
+    many, few = encode(points, table, LEVELS), encode(points[:count], table, LEVELS)
+    assert torch.equal(few, many[:count])
+    slope = torch.autograd.grad((many * probe).sum(), [points])[0]
+    got = torch.autograd.grad((few * probe[:count]).sum(), [points, table])
+    assert torch.equal(got[0][:count], slope[:count])
+    assert not got[0][count:].any()
+    want = torch.autograd.grad((encode(points, table, LEVELS) * probe)[:count].sum(), [table])
+    assert torch.equal(got[1], want[0])
+
+
+def test_a_point_that_is_no_number_reads_a_corner_and_breaks_nothing():
+    points, table = inputs()
+    points[3] = torch.nan
+    features = encode(points, table, LEVELS)
+    assert torch.equal(features[3], encode(torch.zeros(1, 3), table, LEVELS)[0])
 
 
 @pytest.mark.gpu

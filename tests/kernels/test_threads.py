@@ -124,7 +124,13 @@ def smoothed() -> list[Tensor]:
 
 
 WORKS = [drawn, composited, extracted, textured, asked, encoded, scattered, learnt, smoothed]
-CUDA_ALONE = {"_add_sorted", "list_tiles", "backward_whole_numbers"}
+CUDA_ALONE = {
+    "_add_sorted",
+    "list_tiles",
+    "_forward",
+    "_backward_points",
+    "backward_whole_numbers",
+}
 
 
 @functools.cache
