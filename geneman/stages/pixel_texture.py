@@ -323,10 +323,11 @@ def _refine_texture(
 ) -> None:
     """Fit the texels to the photo, and to the editor's views if there are any (the paper's)."""
     painted = texture.texels.detach().clone()
-    inside = texture.inside[..., None]
-    count = 3 * inside.sum()
+    count = 3 * texture.inside.sum()
     prints = photo.seen.footprints(texture.atlas, config.texture_size)
-    optimiser = torch.optim.Adam([texture.texels], config.texel_rate, (0.9, 0.99), 1e-15)
+    optimiser = torch.optim.Adam(
+        [texture.texels], config.texel_rate, (0.9, 0.99), 1e-15, fused=True
+    )
     steps = config.fit_steps if edits is None else edits.recipe.steps
 
     def objective(step: int) -> Losses:
@@ -339,8 +340,8 @@ def _refine_texture(
         shown = photo.misfit(read_texture(texture.texels, prints))
         losses = {"reference": config.reference_weight * shown}
         if edits is None:
-            kept = ((texture.texels - painted).square() * inside).sum() / count
-            losses["keep"] = config.keep_weight * kept
+            moved = torch.nn.functional.mse_loss(texture.texels, painted, reduction="sum")
+            losses["keep"] = config.keep_weight * moved / count
         return losses
 
     minimise(
