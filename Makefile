@@ -10,6 +10,10 @@ DEMO ?= demo
 GUI ?= build/gui
 NEEDED_MB := 4000
 
+# Python compiles torch's sources once and keeps what came of it, even where the environment says
+# not to: without it each process takes ten seconds longer to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo addon bench test test-blender test-gui fuzz lint clean
 .DELETE_ON_ERROR:
 

@@ -190,9 +190,7 @@ def _backward_points(
             sx, sy, sz = _share(fx, dx), _share(fy, dy), _share(fz, dz)
             entry = _corner(table, corner, ix, iy, iz, n, offset, table_size)
             heard = wp.dot(entry, towards)
-            slope += heard * wp.vec3(
-                _sign(dx) * sy * sz, sx * _sign(dy) * sz, sx * sy * _sign(dz)
-            )
+            slope += heard * wp.vec3(_sign(dx) * sy * sz, sx * _sign(dy) * sz, sx * sy * _sign(dz))
     points_gradient[i] = wp.vec3(
         _inside(p[0], slope[0]), _inside(p[1], slope[1]), _inside(p[2], slope[2])
     )

@@ -161,7 +161,8 @@ _SLOPES = """
         f8 towards[2];
         for (int j = 0; j < 8; ++j) {
             const long long row = (long long)gradient.shape[1] * (i + (j < count ? j : 0)) + level;
-            for (int k = 0; k < 2; ++k) towards[k][j] = scale * ((const float*)gradient.data)[2 * row + k];
+            const f2 heard = ((const f2*)gradient.data)[row];
+            for (int k = 0; k < 2; ++k) towards[k][j] = scale * heard[k];
         }
         f8 v[8];
         for (int c = 0; c < 8; ++c) {
@@ -195,8 +196,10 @@ def _snippet(*parts: str) -> str:
     return f"#if !defined(__CUDA_ARCH__)\n{code}\n#endif\n"
 
 
-_Points, _Pairs = wp.array(dtype=wp.vec3), wp.array2d(dtype=wp.vec2)
-_Floats, _Words = wp.array(dtype=wp.vec2), wp.array(dtype=wp.uint32)
+_Points: Any = wp.array(dtype=wp.vec3)
+_Pairs: Any = wp.array2d(dtype=wp.vec2)
+_Floats: Any = wp.array(dtype=wp.vec2)
+_Words: Any = wp.array(dtype=wp.uint32)
 """Tables of float32, and of bfloat16: Warp chooses the function by the table's type."""
 
 
@@ -215,9 +218,9 @@ def _look_up(
 ): ...
 
 
-@wp.func_native(_snippet(_LEVEL, _EACH_GROUP, _READ[torch.bfloat16], _LOOK_UP))
+@wp.func_native(_snippet(_LEVEL, _EACH_GROUP, _READ[torch.bfloat16], _LOOK_UP))  # type: ignore[no-redef]
 @no_type_check
-def _look_up(  # noqa: F811
+def _look_up(
     points: _Points,
     table: _Words,
     n: int,
@@ -262,9 +265,9 @@ def _slopes(
 ): ...
 
 
-@wp.func_native(_snippet(_LEVEL, _EACH_GROUP, _READ[torch.bfloat16], _SLOPES))
+@wp.func_native(_snippet(_LEVEL, _EACH_GROUP, _READ[torch.bfloat16], _SLOPES))  # type: ignore[no-redef]
 @no_type_check
-def _slopes(  # noqa: F811
+def _slopes(
     points: _Points,
     table: _Words,
     n: int,
@@ -357,9 +360,7 @@ def _slope_block(
     first = (begin + wp.tid()) * block
     last = wp.min(first + block, points.shape[0])
     n, offset = resolutions[level], offsets[level]
-    _slopes(
-        points, table, n, offset, table_size, level, first, last, out_gradient, points_gradient
-    )
+    _slopes(points, table, n, offset, table_size, level, first, last, out_gradient, points_gradient)
 
 
 FORWARD, BACKWARD_POINTS = (

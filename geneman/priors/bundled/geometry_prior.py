@@ -114,14 +114,14 @@ class GeometryPrior:
         depth: Float[Tensor, "h w"] | None = None,
     ) -> Surfaces:
         """Give both sides; see `geneman.priors.bundle.ShapePrior`."""
-        guess = Inflation().surfaces(colour.cpu(), mask.cpu(), landmarks.cpu(), framing)
+        guess = Inflation().sides(mask.cpu(), landmarks.cpu(), framing)
         size, cover = mask.shape[0], array_of(mask)
         covered = cover > 0.5  # noqa: PLR2004 (half a pixel)
         known_normal = None if normal is None else carried_out(array_of(normal), covered)
         known_depth = None if depth is None else carried_out(array_of(depth), covered)
         found, sure = self.ask(colour, mask, landmarks)
         sides = _Sides.of(found, resized(cover, FINE) > 0.5)  # noqa: PLR2004
-        sides = sides.blended(_Sides.guessed(guess, sides), self.trust, sure)
+        sides = sides.blended(_Sides.guessed(*guess, sides), self.trust, sure)
         sides = replace(sides, normal=self.detailed(colour, mask, sides.normal))
         front, back = sides.integrated(known_normal, known_depth)
         shift = REFERENCE.distance - np.median(((front + back) / 2)[sides.inside])
@@ -243,21 +243,15 @@ class _Sides:
         )
 
     @staticmethod
-    def guessed(guess: Surfaces, like: "_Sides") -> "_Sides":
+    def guessed(near: Map, far: Map, like: "_Sides") -> "_Sides":
         """Bring the inflation's guess to the fine grid; colours stay those of `like`."""
-
-        def fine(image: Tensor) -> NDArray[np.float64]:
-            return resized(array_of(image), FINE)
-
-        hidden = guess.hidden
-        return _Sides(
-            like.inside,
-            fine(guess.normal),
-            fine(guess.depth),
-            fine(hidden.normal),
-            fine(hidden.depth),
-            like.colour,
-            like.agreed,
+        normal, hidden = array_of(normals_of(near)), array_of(-normals_of(far))
+        return replace(
+            like,
+            normal=resized(normal, FINE),
+            depth=resized(near, FINE),
+            hidden_normal=resized(hidden, FINE),
+            hidden_depth=resized(far, FINE),
         )
 
     def blended(self, guess: "_Sides", trust: Trust, sure: Map) -> "_Sides":

@@ -51,6 +51,28 @@ class Inflation:
         depth: Float[Tensor, "h w"] | None = None,
     ) -> Surfaces:
         """Give both sides; see `geneman.priors.bundle.ShapePrior`."""
+        near, far = self.sides(mask, landmarks, framing, normal=normal, depth=depth)
+        painted = paint_hidden_side(colour.numpy(), array_of(mask), landmarks.numpy())
+        return Surfaces(
+            normal=normals_of(near) if normal is None else normal,
+            depth=torch.from_numpy(near).float(),
+            hidden=HiddenSide(
+                depth=torch.from_numpy(far).float(),
+                normal=-normals_of(far),
+                colour=torch.from_numpy(painted).float(),
+            ),
+        )
+
+    def sides(
+        self,
+        mask: Float[Tensor, "h w"],
+        landmarks: Float[Tensor, "33 4"],
+        framing: Framing,
+        *,
+        normal: Float[Tensor, "h w 3"] | None = None,
+        depth: Float[Tensor, "h w"] | None = None,
+    ) -> tuple[Map, Map]:
+        """Give the depth of both sides alone, H x W: no colour is looked at."""
         cover = array_of(mask)
         body = _Body.of(cover, array_of(landmarks), framing)
         # Estimated maps say nothing outside the mask: carry the inside outward before resizing.
@@ -63,17 +85,7 @@ class Inflation:
         shift = REFERENCE.distance - np.median(((front + back) / 2)[body.inside])
         size = mask.shape[0]
         near, far = (enlarged(side + shift, body.inside, size) for side in (front, back))
-        visible = normals_of(near) if normal is None else normal
-        painted = paint_hidden_side(colour.numpy(), cover, landmarks.numpy())
-        return Surfaces(
-            normal=visible,
-            depth=torch.from_numpy(near).float(),
-            hidden=HiddenSide(
-                depth=torch.from_numpy(far).float(),
-                normal=-normals_of(far),
-                colour=torch.from_numpy(painted).float(),
-            ),
-        )
+        return near, far
 
 
 @dataclass(frozen=True)

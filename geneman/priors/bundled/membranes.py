@@ -8,10 +8,11 @@ Arrays are float64, H x W, row 0 at the top.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse import linalg
-from skimage import transform
+from torch.nn.functional import interpolate
 
 Map = NDArray[np.float64]
 Pixels = NDArray[np.bool_]
@@ -19,9 +20,9 @@ Pixels = NDArray[np.bool_]
 
 def resized(image: Map, size: int) -> Map:
     """Resize a square image (H x W or H x W x C), averaging when it shrinks."""
-    shape = (size, size, *image.shape[2:])
-    smaller = size < image.shape[0]
-    return np.asarray(transform.resize(image, shape, order=1, anti_aliasing=smaller))
+    planes = torch.tensor(image).reshape(1, *image.shape[:2], -1).movedim(-1, 1)
+    found = interpolate(planes, size=(size, size), mode="bilinear", antialias=size < image.shape[0])
+    return found.movedim(1, -1).reshape(size, size, *image.shape[2:]).numpy()
 
 
 def blurred(image: NDArray[np.floating], sigma: float) -> Map:
