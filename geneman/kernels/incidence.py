@@ -35,6 +35,8 @@ class Incidence:
     """Where each vertex's corners begin in `corners`, and their number in all; int32."""
     corners: Int[Tensor, "corners"]
     """Corners by vertex, each vertex's ascending: 3 f + c for corner c of triangle f; int32."""
+    ring: Int[Tensor, "corners 2"]
+    """For each of `corners` the vertices at the next and the last corner of its triangle; int32."""
 
 
 @wp.kernel
@@ -54,21 +56,26 @@ def _count_owned(
 @wp.kernel
 @no_type_check
 def _list_owned(
-    index: wp.array(dtype=wp.int32),
+    faces: wp.array2d(dtype=wp.int32),
     shares: int,
     free: wp.array(dtype=wp.int32),
-    listed: wp.array(dtype=wp.int32),
+    corners: wp.array(dtype=wp.int32),
+    ring: wp.array2d(dtype=wp.int32),
     begin: int,
 ) -> None:
-    """Put each place into its cell's list; `free` is where the list goes on."""
+    """Put each corner into its vertex's list; `free` is where the list goes on."""
     share = begin + wp.tid()
     low = first_owned(free.shape[0], share, shares)
     high = first_owned(free.shape[0], share + 1, shares)
-    for place in range(index.shape[0]):
-        cell = index[place]
-        if cell >= low and cell < high:
-            listed[free[cell]] = place
-            free[cell] = free[cell] + 1
+    for face in range(faces.shape[0]):
+        for c in range(3):
+            vertex = faces[face, c]
+            if vertex >= low and vertex < high:
+                place = free[vertex]
+                corners[place] = 3 * face + c
+                ring[place, 0] = faces[face, (c + 1) % 3]
+                ring[place, 1] = faces[face, (c + 2) % 3]
+                free[vertex] = place + 1
 
 
 def incidence(faces: Int[Tensor, "f 3"], vertices: int) -> Incidence:
@@ -85,14 +92,17 @@ def incidence(faces: Int[Tensor, "f 3"], vertices: int) -> Incidence:
     if device.type != "cpu":
         ordered, corners = torch.sort(index, stable=True)
         starts = torch.searchsorted(ordered, torch.arange(vertices + 1, device=device))
-        return Incidence(faces, starts.to(torch.int32), corners.to(torch.int32))
+        others = torch.stack([faces.roll(-1, dims=1), faces.roll(-2, dims=1)], dim=-1)
+        ring = others.reshape(-1, 2)[corners]
+        return Incidence(faces, starts.to(torch.int32), corners.to(torch.int32), ring)
     # Each share of the vertices reads all corners, and writes only its own cells.
     counts, shares = torch.zeros(vertices, dtype=torch.int32), workers()
     launch(_count_owned, shares, (index, shares, counts), device, grain=1)
     starts = pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
-    corners = torch.empty_like(index)
-    launch(_list_owned, shares, (index, shares, starts[:-1].clone(), corners), device, grain=1)
-    return Incidence(faces, starts, corners)
+    corners, ring = torch.empty_like(index), index.new_empty(len(index), 2)
+    listed = (faces, shares, starts[:-1].clone(), corners, ring)
+    launch(_list_owned, shares, listed, device, grain=1)
+    return Incidence(faces, starts, corners, ring)
 
 
 _Ends = wp.types.vector(length=2 * MOST, dtype=wp.int32)
@@ -101,9 +111,9 @@ _Ends = wp.types.vector(length=2 * MOST, dtype=wp.int32)
 @wp.kernel
 @no_type_check
 def _pair_edges(
-    faces: wp.array2d(dtype=wp.int32),
     starts: wp.array(dtype=wp.int32),
     corners: wp.array(dtype=wp.int32),
+    ring: wp.array2d(dtype=wp.int32),
     across: wp.array(dtype=wp.int32),
     begin: int,
 ) -> None:
@@ -114,16 +124,16 @@ def _pair_edges(
     count = wp.int32(0)
     for place in range(starts[vertex], starts[vertex + 1]):
         corner = corners[place]
-        face, c = corner / 3, corner % 3
-        after, before = (c + 1) % 3, (c + 2) % 3
+        after, before = ring[place, 0], ring[place, 1]
+        first = 3 * (corner / 3)
         # An edge from a vertex to itself is met from both of its corners: once is enough.
-        if faces[face, after] >= vertex:
-            ends[count] = faces[face, after]
-            edges[count] = 3 * face + before
+        if after >= vertex:
+            ends[count] = after
+            edges[count] = first + (corner + 2) % 3
             count += 1
-        if faces[face, before] > vertex:
-            ends[count] = faces[face, before]
-            edges[count] = 3 * face + after
+        if before > vertex:
+            ends[count] = before
+            edges[count] = first + (corner + 1) % 3
             count += 1
     for i in range(count):
         if ends[i] >= 0:
@@ -156,7 +166,7 @@ def neighbours(faces: Int[Tensor, "f 3"], around: Incidence | None = None) -> In
     if int(around.starts.diff().max()) > MOST:
         return _by_sorting(faces)
     across = torch.full_like(around.corners, -1)
-    inputs = (around.faces, around.starts, around.corners, across)
+    inputs = (around.starts, around.corners, around.ring, across)
     launch(_pair_edges, len(around.starts) - 1, inputs, faces.device)
     return across.reshape(-1, 3)
 

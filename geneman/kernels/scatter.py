@@ -11,12 +11,9 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geneman.kernels.launch import launch
+from geneman.kernels.launch import launch, workers
 
 wp.set_module_options({"enable_backward": False})
-
-RANGES = 4
-"""Shares of the cells on the CPU: each reads all indices, and writes only its own cells."""
 
 
 @wp.func
@@ -66,8 +63,10 @@ def _sum_rows(values: Tensor, index: Tensor, cells: int) -> Tensor:
     out = values.new_zeros(cells, values.shape[1])
     values = values.detach().contiguous()
     if values.device.type == "cpu":
-        inputs = (index.to(torch.int32).contiguous(), values, RANGES, out)
-        launch(_add_owned, RANGES, inputs, values.device, grain=1)
+        # Each thread reads all indices, and writes only its own share of the cells.
+        shares = workers()
+        inputs = (index.to(torch.int32).contiguous(), values, shares, out)
+        launch(_add_owned, shares, inputs, values.device, grain=1)
         return out
     ordered, order = torch.sort(index.long(), stable=True)
     starts = torch.searchsorted(ordered, torch.arange(cells + 1, device=index.device))

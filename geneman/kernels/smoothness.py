@@ -22,18 +22,6 @@ ROUNDED = wp.constant(1.0e-12)
 """Added to squared distances: the root is smooth at 0. A thousandth of the finest cell, squared."""
 
 
-@wp.func
-@no_type_check
-def _next(faces: wp.array2d(dtype=wp.int32), corner: int) -> int:
-    return faces[corner / 3, (corner % 3 + 1) % 3]
-
-
-@wp.func
-@no_type_check
-def _last(faces: wp.array2d(dtype=wp.int32), corner: int) -> int:
-    return faces[corner / 3, (corner % 3 + 2) % 3]
-
-
 @wp.kernel
 @no_type_check
 def _flat_normals(
@@ -100,9 +88,9 @@ def _flat_backward(
 @no_type_check
 def _turn_backward(
     vertices: wp.array(dtype=wp.vec3),
-    faces: wp.array2d(dtype=wp.int32),
     starts: wp.array(dtype=wp.int32),
     corners: wp.array(dtype=wp.int32),
+    ring: wp.array2d(dtype=wp.int32),
     flat: wp.array(dtype=wp.vec3),
     out: wp.array(dtype=wp.vec3),
     begin: int,
@@ -111,9 +99,8 @@ def _turn_backward(
     vertex = begin + wp.tid()
     total = wp.vec3(0.0, 0.0, 0.0)
     for place in range(starts[vertex], starts[vertex + 1]):
-        corner = corners[place]
-        side = vertices[_last(faces, corner)] - vertices[_next(faces, corner)]
-        total = total + wp.cross(flat[corner / 3], side)
+        side = vertices[ring[place, 1]] - vertices[ring[place, 0]]
+        total = total + wp.cross(flat[corners[place] / 3], side)
     out[vertex] = total
 
 
@@ -122,7 +109,7 @@ def _gathered(
 ) -> Float[Tensor, "v 3"]:
     """Let each vertex gather a gradient from its triangles."""
     out = torch.empty_like(values)
-    mesh = (values, around.faces, around.starts, around.corners)
+    mesh = (values, around.starts, around.corners, around.ring)
     launch(kernel, len(out), (*mesh, towards.contiguous(), out), out.device)
     return out
 
@@ -181,9 +168,9 @@ def _agree(
 @no_type_check
 def _agree_backward(
     normals: wp.array(dtype=wp.vec3),
-    faces: wp.array2d(dtype=wp.int32),
     starts: wp.array(dtype=wp.int32),
     corners: wp.array(dtype=wp.int32),
+    ring: wp.array2d(dtype=wp.int32),
     towards: wp.array(dtype=wp.float32),
     out: wp.array(dtype=wp.vec3),
     begin: int,
@@ -191,9 +178,8 @@ def _agree_backward(
     vertex = begin + wp.tid()
     total = wp.vec3(0.0, 0.0, 0.0)
     for place in range(starts[vertex], starts[vertex + 1]):
-        corner = corners[place]
-        others = normals[_next(faces, corner)] + normals[_last(faces, corner)]
-        total = total + towards[corner / 3] * others
+        others = normals[ring[place, 0]] + normals[ring[place, 1]]
+        total = total + towards[corners[place] / 3] * others
     out[vertex] = total
 
 
@@ -229,9 +215,8 @@ def agreement(normals: Float[Tensor, "v 3"], around: Incidence) -> Float[Tensor,
 @no_type_check
 def _stand_off(
     vertices: wp.array(dtype=wp.vec3),
-    faces: wp.array2d(dtype=wp.int32),
     starts: wp.array(dtype=wp.int32),
-    corners: wp.array(dtype=wp.int32),
+    ring: wp.array2d(dtype=wp.int32),
     distances: wp.array(dtype=wp.float32),
     slopes: wp.array(dtype=wp.vec3),
     begin: int,
@@ -240,8 +225,7 @@ def _stand_off(
     first, last = starts[vertex], starts[vertex + 1]
     total = wp.vec3(0.0, 0.0, 0.0)
     for place in range(first, last):
-        corner = corners[place]
-        total = total + 0.5 * (vertices[_next(faces, corner)] + vertices[_last(faces, corner)])
+        total = total + 0.5 * (vertices[ring[place, 0]] + vertices[ring[place, 1]])
     away = total / float(wp.max(last - first, 1)) - vertices[vertex]
     distance = wp.sqrt(wp.dot(away, away) + ROUNDED)
     distances[vertex] = distance
@@ -250,11 +234,26 @@ def _stand_off(
 
 @wp.kernel
 @no_type_check
+def _pull(
+    slopes: wp.array(dtype=wp.vec3),
+    starts: wp.array(dtype=wp.int32),
+    towards: wp.array(dtype=wp.float32),
+    pulls: wp.array(dtype=wp.vec3),
+    begin: int,
+) -> None:
+    """Give what moves each of a vertex's neighbours, whose mean its distance is measured to."""
+    vertex = begin + wp.tid()
+    count = wp.max(starts[vertex + 1] - starts[vertex], 1)
+    pulls[vertex] = (towards[vertex] / float(count)) * slopes[vertex]
+
+
+@wp.kernel
+@no_type_check
 def _stand_off_backward(
     slopes: wp.array(dtype=wp.vec3),
-    faces: wp.array2d(dtype=wp.int32),
+    pulls: wp.array(dtype=wp.vec3),
     starts: wp.array(dtype=wp.int32),
-    corners: wp.array(dtype=wp.int32),
+    ring: wp.array2d(dtype=wp.int32),
     towards: wp.array(dtype=wp.float32),
     out: wp.array(dtype=wp.vec3),
     begin: int,
@@ -263,11 +262,7 @@ def _stand_off_backward(
     vertex = begin + wp.tid()
     total = -towards[vertex] * slopes[vertex]
     for place in range(starts[vertex], starts[vertex + 1]):
-        corner = corners[place]
-        a, b = _next(faces, corner), _last(faces, corner)
-        here = towards[a] / float(starts[a + 1] - starts[a])
-        there = towards[b] / float(starts[b + 1] - starts[b])
-        total = total + 0.5 * (here * slopes[a] + there * slopes[b])
+        total = total + 0.5 * (pulls[ring[place, 0]] + pulls[ring[place, 1]])
     out[vertex] = total
 
 
@@ -276,8 +271,8 @@ class _StandOff(torch.autograd.Function):
     def forward(ctx, vertices, around):  # type: ignore[no-untyped-def]
         vertices, count = vertices.detach().contiguous(), len(vertices)
         distances, slopes = vertices.new_empty(count), torch.empty_like(vertices)
-        mesh = (vertices, around.faces, around.starts, around.corners)
-        launch(_stand_off, count, (*mesh, distances, slopes), vertices.device)
+        given = (vertices, around.starts, around.ring)
+        launch(_stand_off, count, (*given, distances, slopes), vertices.device)
         ctx.save_for_backward(slopes)
         ctx.around = around
         return distances
@@ -286,7 +281,12 @@ class _StandOff(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, towards):  # type: ignore[no-untyped-def]
         (slopes,) = ctx.saved_tensors
-        return _gathered(_stand_off_backward, slopes, ctx.around, towards), None
+        around, towards, count = ctx.around, towards.contiguous(), len(slopes)
+        pulls, out = torch.empty_like(slopes), torch.empty_like(slopes)
+        launch(_pull, count, (slopes, around.starts, towards, pulls), slopes.device)
+        given = (slopes, pulls, around.starts, around.ring, towards, out)
+        launch(_stand_off_backward, count, given, slopes.device)
+        return out, None
 
 
 def stand_off(vertices: Float[Tensor, "v 3"], around: Incidence) -> Float[Tensor, "v"]:
