@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from geneman.errors import RunFolderError
 from geneman.kernels.hash_grid import FEATURES, HashLevels, encode, encode_beside
+from geneman.kernels.perceptron import fits, perceptron
 from geneman.kernels.table_adam import TableGradients
 from geneman.mesh import Box
 
@@ -99,65 +100,13 @@ class Perceptron(nn.Module):
         self.last = nn.Parameter(_uniform(out, width, generator))
 
     def forward(self, features: Float[Tensor, "n into"]) -> Float[Tensor, "n out"]:
-        """Map each row; so many that they go in blocks can be differentiated once."""
-        if features.device.type == "cpu" and len(features) >= MANY:
-            out: Tensor = _InBlocks.apply(features, self.hidden, self.last)  # type: ignore[no-untyped-call]
-            return out
+        """Map each row."""
+        on_cpu = features.device.type == "cpu" and features.dtype is torch.float32
+        if on_cpu and fits(self.hidden):
+            return perceptron(features, self.hidden, self.last)
         return functional.linear(
             functional.relu(functional.linear(features, self.hidden)), self.last
         )
-
-
-BLOCK = 32_768
-"""Rows whose hidden units stay in the cache. Each block waits for all threads a few times."""
-MANY = 4 * BLOCK
-"""Rows from which blocks are quicker: fewer stay in the cache anyway."""
-
-
-class _InBlocks(torch.autograd.Function):
-    """A hidden layer that is never all in memory: it is computed again on the way back.
-
-    Half a million rows of 32 units are 70 MB to write, to read and to write again, and each time
-    in pages that the system has to make first.
-    """
-
-    @staticmethod
-    def forward(ctx, features, hidden, last):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(features, hidden, last)
-        out = features.new_empty(len(features), len(last))
-        units = features.new_empty(min(BLOCK, len(features)), len(hidden))
-        for rows, into in zip(features.split(BLOCK), out.split(BLOCK), strict=True):
-            torch.mm(_hidden(rows, hidden, units), last.T, out=into)
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, towards):  # type: ignore[no-untyped-def]
-        features, hidden, last = ctx.saved_tensors
-        # A surface hears only of the points beside it: rows without a gradient are left out.
-        heard = towards.any(dim=1).nonzero()[:, 0]
-        everywhere = len(heard) == len(features)
-        rows = features if everywhere else features.index_select(0, heard)
-        slopes = towards if everywhere else towards.index_select(0, heard)
-        hidden_back, last_back = torch.zeros_like(hidden), torch.zeros_like(last)
-        back = torch.empty_like(rows)
-        units = features.new_empty(min(BLOCK, len(rows)), len(hidden))
-        through = torch.empty_like(units)
-        for some, slope, out in zip(*(x.split(BLOCK) for x in (rows, slopes, back)), strict=True):
-            found = _hidden(some, hidden, units)
-            down = torch.mm(slope, last, out=through[: len(some)])
-            torch.ops.aten.threshold_backward.grad_input(down, found, 0, grad_input=down)
-            torch.mm(down, hidden, out=out)
-            hidden_back.addmm_(down.T, some)
-            last_back.addmm_(slope.T, found)
-        if not everywhere:
-            back = torch.zeros_like(features).index_copy_(0, heard, back)
-        return back, hidden_back, last_back
-
-
-def _hidden(rows: Tensor, weights: Tensor, units: Tensor) -> Tensor:
-    """Compute the hidden units of a block of rows, where `units` lie."""
-    return torch.mm(rows, weights.T, out=units[: len(rows)]).relu_()
 
 
 class Field(nn.Module):

@@ -20,6 +20,7 @@ from geneman.kernels.compositing import accumulate, weigh
 from geneman.kernels.hash_grid import HashLevels, encode, encode_beside
 from geneman.kernels.incidence import incidence, neighbours
 from geneman.kernels.launch import limited
+from geneman.kernels.perceptron import perceptron
 from geneman.kernels.rasterise import interpolate, rasterise
 from geneman.kernels.ray_march import march
 from geneman.kernels.scatter import gather, scatter_sum
@@ -123,7 +124,26 @@ def smoothed() -> list[Tensor]:
     return [around.starts, around.corners, neighbours(mesh.faces, around), normals, *gradient]
 
 
-WORKS = [drawn, composited, extracted, textured, asked, encoded, scattered, learnt, smoothed]
+def answered() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(6)
+    shapes = ((10_000, 24), (32, 24), (2, 32))
+    given = [torch.randn(*shape, generator=generator).requires_grad_() for shape in shapes]
+    out = perceptron(*given)
+    return [out, *torch.autograd.grad(out.sin().sum(), given)]
+
+
+WORKS = [
+    drawn,
+    composited,
+    extracted,
+    textured,
+    asked,
+    encoded,
+    scattered,
+    learnt,
+    smoothed,
+    answered,
+]
 CUDA_ALONE = {
     "_add_sorted",
     "list_tiles",
