@@ -69,7 +69,7 @@ class Shape:
     def _rebuild(self, resolution: int) -> None:
         band = band_along(self.field.distance, Lattice(self.field.box, resolution))
         self._take(band)
-        self._outside = evaluate(self.field.distance, band.points)[band.rim] >= 0
+        self._outside = evaluate(self.field.distance, band.points[band.rim]) >= 0
 
     def _take(self, band: Band) -> None:
         # The first distance is frozen: it is looked up once for as long as the band stays.

@@ -156,10 +156,12 @@ def _closed(distance: SignedDistance, band: Band) -> Band:
         mixed = (inside > 0) & (inside < all_points.shape[1]) & band.rim[: len(band.cells)]
         around = (band.cells[mixed][:, None] + sides).reshape(-1, 3)
         around = around[((around >= 0) & (around < shape)).all(dim=1)]
-        cells = torch.unique(torch.cat([band.cells, around]), dim=0)
-        if len(cells) == len(band.cells):
+        key = _key(band.cells, shape)
+        added = torch.unique(_key(around, shape))
+        added = added[~torch.isin(added, key)]
+        if len(added) == 0:
             return band
-        band = band_of(cells, band.lattice)
+        band = band_of(_unkey(torch.cat([key, added]), shape), band.lattice)
 
 
 def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
@@ -174,22 +176,22 @@ def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
     count = len(cells)
     bits = torch.arange(8)[:, None] >> torch.arange(3) & 1
     corner_keys = _key(cells[:, None] + bits, shape + 1)
-    corner_key, corner = torch.unique(corner_keys, return_inverse=True)
-    # Numbers of points and edges fit 32 bits; in 64 they were most of the memory that this takes.
-    corners, corner = _unkey(corner_key, shape + 1), corner.to(torch.int32)
+    corner_key, corner = _numbered(corner_keys, int((shape + 1).prod()))
+    corners = _unkey(corner_key, shape + 1)
     del corner_keys, corner_key
     halves = torch.cat([2 * cells + 1, 2 * corners])
     sides = [_shared_sides(cells, shape, axis) for axis in range(3)]
-    tets, centre_corner, long_keys = _tets(sides, corner, count)
+    tets, centre_corner, long_keys, tips = _tets(sides, corner, count)
     # Edges: from centre to centre, one for each side; centre to corner; corner to corner.
     pairs = torch.cat([pair for pair, _ in sides])
     numbers = torch.arange(count, dtype=torch.int32)
     spokes = torch.stack([numbers[:, None].expand(-1, 8), corner + count], dim=-1)
-    long_key, long_edge = torch.unique(long_keys, return_inverse=True)
-    long_edge = long_edge.to(torch.int32)
-    del long_keys
-    points = len(halves)
-    long_ends = torch.stack([long_key // points, long_key % points], dim=1).to(torch.int32)
+    long_key, long_edge = _numbered(long_keys, 3 * len(corners))
+    # Whoever meets an edge says the same of its upper end.
+    upper = torch.empty_like(long_key, dtype=torch.int32)
+    upper[long_edge] = tips
+    long_ends = torch.stack([(long_key // 3 + count).to(torch.int32), upper], dim=1)
+    del long_keys, tips, upper
     side = torch.arange(len(pairs), dtype=torch.int32)[:, None].expand(-1, 4).reshape(-1, 1)
     tet_edges = torch.cat(
         [side, centre_corner + len(pairs), long_edge[:, None] + len(pairs) + 8 * count], dim=1
@@ -198,7 +200,7 @@ def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
         0, pairs.reshape(-1), torch.ones(pairs.numel(), dtype=torch.int64)
     )
     open_cell = neighbours < 6  # noqa: PLR2004 (sides of a cube)
-    rim = torch.zeros(points, dtype=torch.bool)
+    rim = torch.zeros(len(halves), dtype=torch.bool)
     rim[:count] = open_cell
     rim[corner[open_cell].reshape(-1).long() + count] = True
     return Band(
@@ -224,6 +226,27 @@ def _unkey(key: Int[Tensor, "n"], shape: Int[Tensor, "3"]) -> Int[Tensor, "n 3"]
     return torch.stack([rest // shape[1], rest % shape[1], z], dim=1)
 
 
+SPARSE = 4
+"""Keys are numbered by flags while there may be at most so many times as many, else by sorting:
+the memory grows with the surface however fine the lattice."""
+
+
+def _numbered(keys: Int[Tensor, "*n"], end: int) -> tuple[Int[Tensor, "k"], Int[Tensor, "*n"]]:
+    """Number different keys below `end` as they ascend.
+
+    Returns:
+        The different keys, and the number of each given one, int32.
+    """
+    # In 64 bits numbers were most of the memory that a band takes while it is built.
+    if end > SPARSE * keys.numel():
+        found, numbers = torch.unique(keys, return_inverse=True)
+        return found, numbers.to(torch.int32)
+    there = torch.zeros(end, dtype=torch.bool)
+    there[keys.reshape(-1).long()] = True
+    number = there.cumsum(0, dtype=torch.int32) - 1
+    return there.nonzero()[:, 0], number[keys.long()]
+
+
 def _shared_sides(
     cells: Int[Tensor, "n 3"], shape: Int[Tensor, "3"], axis: int
 ) -> tuple[Int[Tensor, "s 2"], int]:
@@ -238,17 +261,18 @@ def _shared_sides(
 
 def _tets(
     sides: list[tuple[Int[Tensor, "_ 2"], int]], corner: Int[Tensor, "n 8"], count: int
-) -> tuple[Int[Tensor, "t 4"], Int[Tensor, "t 4"], Int[Tensor, "t"]]:
+) -> tuple[Int[Tensor, "t 4"], Int[Tensor, "t 4"], Int[Tensor, "t"], Int[Tensor, "t"]]:
     """Put four tetrahedra around each shared side.
 
     Returns:
         The points of each, the numbers of its four edges from centre to corner (8 n + local
-        corner, for cell n), and a key of its edge from corner to corner.
+        corner, for cell n); of its edge from corner to corner a key (3 c + 2 - axis, for the
+        lower corner c) and the point at its upper end.
     """
-    tets, spokes, long_keys = [], [], []
-    points = count + int(corner.max()) + 1
+    tets, spokes, long_keys, tips = [], [], [], []
     for pairs, axis in sides:
-        u, v = 1 << (axis + 1) % 3, 1 << (axis + 2) % 3
+        right, up = (axis + 1) % 3, (axis + 2) % 3
+        u, v = 1 << right, 1 << up
         # Around the side, counter-clockwise seen from the upper cell, as bits of the corner.
         ring = torch.tensor([0, u, u + v, v], dtype=torch.int32)
         here, there = ring, ring.roll(-1)
@@ -268,9 +292,12 @@ def _tets(
                 dim=-1,
             )
         )
-        long_keys.append(torch.minimum(p, q).long() * points + torch.maximum(p, q))
+        along = torch.tensor([right, up, right, up], dtype=torch.int32)
+        long_keys.append(3 * (torch.minimum(p, q) - count) + 2 - along)
+        tips.append(torch.maximum(p, q))
     return (
         torch.cat(tets).reshape(-1, 4),
         torch.cat(spokes).reshape(-1, 4),
         torch.cat(long_keys).reshape(-1),
+        torch.cat(tips).reshape(-1),
     )
