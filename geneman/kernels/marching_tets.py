@@ -15,7 +15,7 @@ from torch import Tensor
 
 from geneman.kernels.accelerators.choice import accelerated
 from geneman.kernels.launch import GRAIN, launch
-from geneman.kernels.scatter import gather
+from geneman.kernels.scatter import scatter_sum
 
 wp.set_module_options({"enable_backward": False})
 
@@ -25,7 +25,7 @@ CORNER_PAIRS = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 BLOCK = 4096
 """Edges or tetrahedra that one index of a launch counts on the CPU."""
 
-TINY = 0.01
+TINY = wp.constant(0.01)
 """Least distance of a crossing from a lattice point, as a share of the edge: keeps triangles
 from shrinking to points, whose normals would be noise."""
 
@@ -207,19 +207,82 @@ def _starts(counts: Tensor) -> tuple[Tensor, int]:
     return ends - counts, int(ends[-1]) if len(ends) else 0
 
 
+@wp.func
+@no_type_check
+def _share(a: float, b: float) -> float:
+    """Where between values of different sign 0 lies, as a share of the way from `a`."""
+    return wp.clamp(a / (a - b), TINY, 1.0 - TINY)
+
+
+@wp.kernel
+@no_type_check
+def _place(
+    values: wp.array(dtype=wp.float32),
+    points: wp.array(dtype=wp.vec3),
+    ends: wp.array2d(dtype=wp.int64),
+    vertices: wp.array(dtype=wp.vec3),
+    begin: int,
+) -> None:
+    vertex = begin + wp.tid()
+    here, there = int(ends[vertex, 0]), int(ends[vertex, 1])
+    share = _share(values[here], values[there])
+    vertices[vertex] = points[here] + share * (points[there] - points[here])
+
+
+@wp.kernel
+@no_type_check
+def _place_backward(
+    values: wp.array(dtype=wp.float32),
+    points: wp.array(dtype=wp.vec3),
+    ends: wp.array2d(dtype=wp.int64),
+    towards: wp.array(dtype=wp.vec3),
+    slopes: wp.array2d(dtype=wp.float32),
+    begin: int,
+) -> None:
+    """Give each vertex's gradient towards the values at both of its ends."""
+    vertex = begin + wp.tid()
+    here, there = int(ends[vertex, 0]), int(ends[vertex, 1])
+    a, b = values[here], values[there]
+    apart = a - b
+    share = a / apart
+    slope = wp.dot(towards[vertex], points[there] - points[here]) / (apart * apart)
+    # Where the share was cut off it does not change with the values.
+    slope = wp.where(share < TINY or share > 1.0 - TINY, 0.0, slope)
+    slopes[vertex, 0] = -b * slope
+    slopes[vertex, 1] = a * slope
+
+
+class _ZeroPoints(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, points, values, ends):  # type: ignore[no-untyped-def]
+        points, values, ends = points.contiguous(), values.contiguous(), ends.contiguous()
+        vertices = points.new_empty(len(ends), 3)
+        launch(_place, len(ends), (values, points, ends, vertices), points.device)
+        ctx.save_for_backward(points, values, ends)
+        return vertices
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, towards):  # type: ignore[no-untyped-def]
+        points, values, ends = ctx.saved_tensors
+        slopes = values.new_empty(len(ends), 2)
+        given = (values, points, ends, towards.contiguous(), slopes)
+        launch(_place_backward, len(ends), given, points.device)
+        summed = scatter_sum(slopes.reshape(-1, 1), ends.reshape(-1), len(values))
+        return None, summed[:, 0], None
+
+
 def zero_points(
     points: Float[Tensor, "v 3"], values: Float[Tensor, "v"], ends: Int[Tensor, "n 2"]
 ) -> Float[Tensor, "n 3"]:
     """Give the points where a straight line between the ends' values is 0.
 
-    Gradients flow to `values`; `points` stay where they are.
+    Gradients flow to `values`, once; `points` stay where they are.
 
     Args:
         points: Lattice points.
         values: One at each.
         ends: Pairs of points with values of different sign.
     """
-    a, b = gather(values[:, None], ends).unbind(dim=1)
-    share = (a / (a - b)).clamp(TINY, 1.0 - TINY)
-    start, stop = points[ends[:, 0]], points[ends[:, 1]]
-    return start + share * (stop - start)
+    found: Tensor = _ZeroPoints.apply(points, values, ends)  # type: ignore[no-untyped-call]
+    return found
