@@ -1,8 +1,10 @@
 """A surface that is being learnt, and the band of tetrahedra that follows it."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -11,6 +13,36 @@ from geneman.errors import EmptySurfaceError
 from geneman.fields.networks import SdfField
 from geneman.fields.tetrahedra import Band, Lattice, band_along, band_of, evaluate
 from geneman.mesh import Mesh
+
+NEAR = 1.5
+"""Cells from the surface within which the distance is asked for in every step."""
+SHELL = 1.0
+"""Cells from the surface that it may move before all is asked for again."""
+PATIENCE = 8
+"""Surfaces after which all of the band is asked for again: what appears elsewhere is seen then."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the distance was when all of the band was asked for, and where that may change."""
+
+    values: Float[Tensor, "v"]
+    near: Int[Tensor, "n"]
+    """The points that a surface may come to: it is extracted from their values alone, of all
+    others it needs to know the side."""
+    shell: Bool[Tensor, "n"]
+    """The outer ones of them: no surface may pass them unseen."""
+    outside: Bool[Tensor, "n"]
+
+    @staticmethod
+    def of(values: Float[Tensor, "v"], spacing: float) -> "_Known":
+        away = values.abs()
+        near = (away <= NEAR * spacing).nonzero()[:, 0]
+        return _Known(values, near, away[near] > SHELL * spacing, values[near] >= 0)
+
+    def holds(self, near_values: Float[Tensor, "n"]) -> bool:
+        """Say whether no surface has come to the outer points since."""
+        return not bool(((near_values >= 0) != self.outside)[self.shell].any())
 
 
 class Shape:
@@ -22,6 +54,8 @@ class Shape:
         self._band: Band | None = None
         self._outside: Tensor | None = None
         self._first: Tensor | None = None
+        self._known: _Known | None = None
+        self._age = 0
 
     def surface(self, resolution: int) -> tuple[Mesh, Float[Tensor, ""]]:
         """Extract the mesh, and move the band first where the surface has come to its rim.
@@ -31,7 +65,7 @@ class Shape:
 
         Returns:
             The mesh, differentiably, and the mean squared deviation of the distance
-            from the first one, within the band.
+            from the first one, near the surface.
         """
         if self._band is None or self._band.lattice.resolution != resolution:
             self._rebuild(resolution)
@@ -43,28 +77,46 @@ class Shape:
         mesh = self._band.surface(values)
         if len(mesh.faces) == 0:
             raise EmptySurfaceError("the surface vanished while it was sculpted")
-        assert self._first is not None
-        return mesh, (values - self._first).square().mean()
+        assert self._first is not None and self._known is not None  # noqa: PT018
+        near = self._known.near
+        return mesh, (values[near] - self._first[near]).square().mean()
 
     def state_dict(self) -> dict[str, object]:
-        """Give the band's cells: their history decides when it moves next."""
-        if self._band is None or self._outside is None:
+        """Give the band's cells and what is known of it: their history decides what comes next."""
+        if self._band is None or self._outside is None or self._known is None:
             return {}
-        resolution = torch.tensor([self._band.lattice.resolution])
-        return {"cells": self._band.cells, "resolution": resolution, "outside": self._outside}
+        return {
+            "cells": self._band.cells,
+            "resolution": torch.tensor([self._band.lattice.resolution]),
+            "outside": self._outside,
+            "values": self._known.values,
+            "age": torch.tensor([self._age]),
+        }
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
         """Build the band again from its cells."""
-        cells, resolution = state_dict.get("cells"), state_dict.get("resolution")
-        outside = state_dict.get("outside")
-        if isinstance(cells, Tensor) and isinstance(resolution, Tensor):
-            self._take(band_of(cells, Lattice(self.field.box, int(resolution))))
-            self._outside = outside if isinstance(outside, Tensor) else None
+        names = ("cells", "resolution", "outside", "values", "age")
+        kept = [value for n in names if isinstance(value := state_dict.get(n), Tensor)]
+        if len(kept) == len(names):
+            cells, resolution, self._outside, values, age = kept
+            lattice = Lattice(self.field.box, int(resolution))
+            self._take(band_of(cells, lattice))
+            self._known, self._age = _Known.of(values, lattice.spacing), int(age)
 
     def _values(self) -> Float[Tensor, "v"]:
+        """Ask for the distance near the surface, and now and then for all of it."""
         assert self._band is not None
         assert self._first is not None
-        return self._first + self.field.added(self._band.points)
+        points, first = self._band.points, self._first
+        if self._known is not None and self._age < PATIENCE:
+            near = self._known.near
+            near_values = first[near] + self.field.added(points[near])
+            if self._known.holds(near_values):
+                self._age += 1
+                return self._known.values.index_copy(0, near, near_values)
+        values = first + self.field.added(points)
+        self._known, self._age = _Known.of(values.detach(), self._band.lattice.spacing), 1
+        return values
 
     def _rebuild(self, resolution: int) -> None:
         band = band_along(self.field.distance, Lattice(self.field.box, resolution))
@@ -74,6 +126,7 @@ class Shape:
     def _take(self, band: Band) -> None:
         # The first distance is frozen: it is looked up once for as long as the band stays.
         self._band, self._first = band, evaluate(self.field.initial, band.points)
+        self._known = None
 
 
 def largest_component(mesh: Mesh) -> Mesh:
