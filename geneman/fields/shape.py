@@ -14,12 +14,10 @@ from geneman.fields.networks import SdfField
 from geneman.fields.tetrahedra import Band, Lattice, band_along, band_of, evaluate
 from geneman.mesh import Mesh
 
-NEAR = 1.5
-"""Cells from the surface within which the distance is asked for in every step."""
-SHELL = 1.0
-"""Cells from the surface that it may move before all is asked for again."""
+CORE = 0.5
+"""Cells from the surface that it may move before all of the band is asked for again."""
 PATIENCE = 8
-"""Surfaces after which all of the band is asked for again: what appears elsewhere is seen then."""
+"""Surfaces after which it is anyway: what appears elsewhere is seen then."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +26,24 @@ class _Known:
 
     values: Float[Tensor, "v"]
     near: Int[Tensor, "n"]
-    """The points that a surface may come to: it is extracted from their values alone, of all
-    others it needs to know the side."""
+    """The ends of all edges that are crossed or lead to the core: while only the core changes
+    sides, a surface is extracted from their values alone. Of all others it needs the side."""
     shell: Bool[Tensor, "n"]
-    """The outer ones of them: no surface may pass them unseen."""
+    """Those that are not of the core: no surface may come to them unseen."""
     outside: Bool[Tensor, "n"]
 
     @staticmethod
-    def of(values: Float[Tensor, "v"], spacing: float) -> "_Known":
-        away = values.abs()
-        near = (away <= NEAR * spacing).nonzero()[:, 0]
-        return _Known(values, near, away[near] > SHELL * spacing, values[near] >= 0)
+    def of(values: Float[Tensor, "v"], band: Band) -> "_Known":
+        core, outside = values.abs() <= CORE * band.lattice.spacing, values >= 0
+        here, there = band.edges.unbind(dim=1)
+        wanted = core[here] | core[there] | (outside[here] != outside[there])
+        marks = torch.zeros_like(core)
+        marks[band.edges[wanted].reshape(-1)] = True
+        near = marks.nonzero()[:, 0]
+        return _Known(values, near, ~core[near], outside[near])
 
     def holds(self, near_values: Float[Tensor, "n"]) -> bool:
-        """Say whether no surface has come to the outer points since."""
+        """Say whether no surface has come to the shell since."""
         return not bool(((near_values >= 0) != self.outside)[self.shell].any())
 
 
@@ -100,8 +102,9 @@ class Shape:
         if len(kept) == len(names):
             cells, resolution, self._outside, values, age = kept
             lattice = Lattice(self.field.box, int(resolution))
-            self._take(band_of(cells, lattice))
-            self._known, self._age = _Known.of(values, lattice.spacing), int(age)
+            band = band_of(cells, lattice)
+            self._take(band)
+            self._known, self._age = _Known.of(values, band), int(age)
 
     def _values(self) -> Float[Tensor, "v"]:
         """Ask for the distance near the surface, and now and then for all of it."""
@@ -115,7 +118,7 @@ class Shape:
                 self._age += 1
                 return self._known.values.index_copy(0, near, near_values)
         values = first + self.field.added(points)
-        self._known, self._age = _Known.of(values.detach(), self._band.lattice.spacing), 1
+        self._known, self._age = _Known.of(values.detach(), self._band), 1
         return values
 
     def _rebuild(self, resolution: int) -> None:

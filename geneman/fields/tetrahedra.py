@@ -28,6 +28,9 @@ COARSEST = 8
 """Cells along the longest side of the box where the search for the surface begins, at least."""
 STEEPEST = 1.5
 """Slope that the distance may have while a cell that the surface crosses is still found."""
+SPARSE = 4
+"""Keys are numbered by flags while there may be at most so many times as many, else by sorting:
+the memory grows with the surface however fine the lattice."""
 DIAGONAL = 3**0.5 / 2
 """From a cell's centre to its corner, in sides."""
 
@@ -224,11 +227,6 @@ def _unkey(key: Int[Tensor, "n"], shape: Int[Tensor, "3"]) -> Int[Tensor, "n 3"]
     """Give the coordinates back: the inverse of `_key`."""
     z, rest = key % shape[2], key // shape[2]
     return torch.stack([rest // shape[1], rest % shape[1], z], dim=1)
-
-
-SPARSE = 4
-"""Keys are numbered by flags while there may be at most so many times as many, else by sorting:
-the memory grows with the surface however fine the lattice."""
 
 
 def _numbered(keys: Int[Tensor, "*n"], end: int) -> tuple[Int[Tensor, "k"], Int[Tensor, "*n"]]:

@@ -1,1 +1,1 @@
-"""Warp kernels and their torch functions: one source for CPU and GPU."""
+"""Warp kernels and their torch functions: one source, but where a CPU has vectors."""

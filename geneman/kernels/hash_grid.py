@@ -16,6 +16,7 @@ from torch import Tensor
 from geneman.kernels import hash_grid_kernels, hash_grid_vectors
 from geneman.kernels.accelerators.choice import accelerated
 from geneman.kernels.launch import GRAIN, launch, workers
+from geneman.kernels.snippets import refuse_gpu
 from geneman.kernels.table_adam import TableGradients
 
 FEATURES = 2
@@ -82,7 +83,8 @@ def encode(
         N x 2 L features, the coarsest level first.
     """
     count = levels.count if open_levels is None else min(open_levels, levels.count)
-    features: Tensor = _Encode.apply(points.contiguous(), table, levels, count, None)  # type: ignore[no-untyped-call]
+    points, table = points.contiguous(), table.contiguous()
+    features: Tensor = _Encode.apply(points, table, levels, count, None)  # type: ignore[no-untyped-call]
     return features
 
 
@@ -97,9 +99,15 @@ def encode_beside(
     """Look points up as `encode` does, but add the table's gradient up in `gradients`.
 
     To torch the table then has no gradient. On the CPU only.
+
+    Raises:
+        ValueError: The points are elsewhere.
     """
+    refuse_gpu("encode_beside", points.device)
     count = levels.count if open_levels is None else min(open_levels, levels.count)
-    features: Tensor = _Encode.apply(points.contiguous(), table, levels, count, gradients)  # type: ignore[no-untyped-call]
+    features: Tensor = _Encode.apply(
+        points.contiguous(), table.contiguous(), levels, count, gradients
+    )  # type: ignore[no-untyped-call]
     return features
 
 

@@ -11,8 +11,6 @@ import warp as wp
 
 PRIME_Y, PRIME_Z = wp.constant(wp.uint32(2654435761)), wp.constant(wp.uint32(805459861))
 """Equation 4; x is multiplied by 1, so that neighbours along x share a cache line."""
-ENTRIES = wp.constant(8)
-"""Entries of a table whose gradients are marked together: those of one cache line."""
 
 wp.set_module_options({"enable_backward": False})
 

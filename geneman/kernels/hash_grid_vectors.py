@@ -1,31 +1,24 @@
 """The hash grid on a CPU: eight points at a time, in vectors that Warp's language does not have.
 
-The same work as in `hash_grid_kernels`, as snippets of C++ for clang's vector types, which become
-whatever vectors the processor has: a look-up is then no longer arithmetic but the waiting for its
-eight entries, and there are enough of them on the way at once to wait less. Two features lie
-beside each other as they do in the table, those of four points in a vector of eight floats.
+The same work as in `hash_grid_kernels`, in snippets: a look-up is then no longer arithmetic but the
+waiting for its eight entries, and there are enough of them on the way at once to wait less. Two
+features lie beside each other as they do in the table, those of four points in a vector of eight.
 
 N points, L levels, as in `hash_grid`, which launches these kernels.
 """
 
-from string import Template
 from typing import Any, no_type_check
 
 import torch
 import warp as wp
 
-from geneman.kernels.hash_grid_kernels import ENTRIES, PRIME_Y, PRIME_Z
+from geneman.kernels.hash_grid_kernels import PRIME_Y, PRIME_Z
+from geneman.kernels.snippets import snippet
+from geneman.kernels.table_adam import ENTRIES
 
 wp.set_module_options({"enable_backward": False})
 
 _LEVEL = """
-    #pragma clang fp contract(fast)
-    typedef float f2 __attribute__((ext_vector_type(2)));
-    typedef float f8 __attribute__((ext_vector_type(8)));
-    typedef float row __attribute__((ext_vector_type(8), aligned(4)));
-    typedef int i8 __attribute__((ext_vector_type(8)));
-    typedef unsigned u8 __attribute__((ext_vector_type(8)));
-    typedef double d4 __attribute__((ext_vector_type(4)));
     const unsigned side = n + 1;
     const bool hashed = (long long)side * side * side > (long long)table_size;
     const unsigned by = hashed ? ${prime_y}u : side, bz = hashed ? ${prime_z}u : side * side;
@@ -44,7 +37,7 @@ _EACH_GROUP = """
             for (int k = 0; k < 24; ++k) rest[k] = k < 3 * count ? from[k] : 0.0f;
             from = rest;
         }
-        const f8 p = *(const row*)from, q = *(const row*)(from + 8), r = *(const row*)(from + 16);
+        const f8 p = *(const f8a*)from, q = *(const f8a*)(from + 8), r = *(const f8a*)(from + 16);
         const f8 xs = __builtin_shufflevector(p, q, 0, 3, 6, 9, 12, 15, -1, -1);
         const f8 ys = __builtin_shufflevector(p, q, 1, 4, 7, 10, 13, -1, -1, -1);
         const f8 zs = __builtin_shufflevector(p, q, 2, 5, 8, 11, 14, -1, -1, -1);
@@ -190,24 +183,23 @@ _SLOPES = """
 
 
 def _snippet(*parts: str) -> str:
-    """Put a function's body together; for a GPU, which has no use for it, it is empty."""
+    """Put a function's body together."""
     numbers = {"prime_y": int(PRIME_Y), "prime_z": int(PRIME_Z), "entries": int(ENTRIES)}
-    code = Template("".join(parts)).substitute(entry=_ENTRY, **numbers)
-    return f"#if !defined(__CUDA_ARCH__)\n{code}\n#endif\n"
+    return snippet(*parts, entry=_ENTRY, **numbers)
 
 
 _Points: Any = wp.array(dtype=wp.vec3)
 _Pairs: Any = wp.array2d(dtype=wp.vec2)
-_Floats: Any = wp.array(dtype=wp.vec2)
+_Entries: Any = wp.array(dtype=wp.vec2)
 _Words: Any = wp.array(dtype=wp.uint32)
-"""Tables of float32, and of bfloat16: Warp chooses the function by the table's type."""
+"""Tables of float32, and of bfloat16: Warp chooses a function by its table's type."""
 
 
 @wp.func_native(_snippet(_LEVEL, _EACH_GROUP, _READ[torch.float32], _LOOK_UP))
 @no_type_check
 def _look_up(
     points: _Points,
-    table: _Floats,
+    table: _Entries,
     n: int,
     offset: int,
     table_size: int,
@@ -244,7 +236,7 @@ def _spread(
     first: int,
     last: int,
     gradient: _Pairs,
-    total: _Floats,
+    total: _Entries,
     touched: wp.array(dtype=wp.uint8),
 ): ...
 
@@ -253,7 +245,7 @@ def _spread(
 @no_type_check
 def _slopes(
     points: _Points,
-    table: _Floats,
+    table: _Entries,
     n: int,
     offset: int,
     table_size: int,
@@ -312,9 +304,9 @@ def spread_levels(
     table_size: int,
     open_levels: int,
     groups: int,
-    block: int,
+    stretch: int,
     out_gradient: _Pairs,
-    table_gradient: _Floats,
+    table_gradient: _Entries,
     touched: wp.array(dtype=wp.uint8),
     begin: int,
 ):
@@ -324,8 +316,8 @@ def spread_levels(
     two levels may be marked by both at once: with the same.
     """
     group = begin + wp.tid()
-    for first in range(0, points.shape[0], block):
-        last = wp.min(first + block, points.shape[0])
+    for first in range(0, points.shape[0], stretch):
+        last = wp.min(first + stretch, points.shape[0])
         for level in range(group, open_levels, groups):
             n, offset = resolutions[level], offsets[level]
             _spread(
@@ -365,7 +357,7 @@ def _slope_block(
 
 FORWARD, BACKWARD_POINTS = (
     {
-        torch.float32: wp.overload(kernel, {"table": _Floats}),
+        torch.float32: wp.overload(kernel, {"table": _Entries}),
         torch.bfloat16: wp.overload(kernel, {"table": _Words}),
     }
     for kernel in (_look_up_block, _slope_block)

@@ -242,14 +242,13 @@ def _place_backward(
     """Give each vertex's gradient towards the values at both of its ends."""
     vertex = begin + wp.tid()
     here, there = int(ends[vertex, 0]), int(ends[vertex, 1])
-    a, b = values[here], values[there]
-    apart = a - b
-    share = a / apart
-    slope = wp.dot(towards[vertex], points[there] - points[here]) / (apart * apart)
+    apart = values[here] - values[there]
+    share = values[here] / apart
+    slope = wp.dot(towards[vertex], points[there] - points[here]) / apart
     # Where the share was cut off it does not change with the values.
     slope = wp.where(share < TINY or share > 1.0 - TINY, 0.0, slope)
-    slopes[vertex, 0] = -b * slope
-    slopes[vertex, 1] = a * slope
+    slopes[vertex, 0] = (1.0 - share) * slope
+    slopes[vertex, 1] = share * slope
 
 
 class _ZeroPoints(torch.autograd.Function):

@@ -2,34 +2,34 @@
 
 As matrix products the hidden units of half a million rows go to memory and back, several times
 each way. Here a few rows at a time go all the way through; on the way back their units are computed
-again, and rows without a gradient cost nothing. Snippets of C++ for clang's vector types, as in
-`hash_grid_vectors`.
+again, and rows without a gradient cost nothing.
 
 N rows, F features, H hidden units, O outputs.
 """
 
-from string import Template
 from typing import Any, no_type_check
 
 import torch
 import warp as wp
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from geneman.kernels.launch import launch
+from geneman.kernels.snippets import refuse_gpu, snippet
 
 wp.set_module_options({"enable_backward": False})
 
 ROWS = 2048
 """Rows whose weights' gradients are added up together: however many threads, the same sums."""
-FEATURES, UNITS = 8, 32
-"""Features and hidden units come in multiples of these, which fill registers."""
+FEWEST = 8
+"""Features at least: a vector."""
+UNITS = 32
+"""Hidden units that fill the registers; units of weight 0 are added to others."""
 WIDEST = 512
-"""Most hidden units, and most features."""
+"""Hidden units at most."""
 
 _HEAD = """
-    #pragma clang fp contract(fast)
-    typedef float f8 __attribute__((ext_vector_type(8), aligned(4)));
     const int features = x.shape[1], units = columns.shape[1], outputs = last.shape[0];
     const float* w = (const float*)columns.data;
     const float* v = (const float*)last.data;
@@ -42,7 +42,7 @@ _HEAD = """
                 const float* b = i + 1 < count ? a + features : a;
                 f8 p0 = 0, p1 = 0, p2 = 0, p3 = 0, q0 = 0, q1 = 0, q2 = 0, q3 = 0;
                 for (int k = 0; k < features; ++k) {
-                    const f8* at = (const f8*)(w + units * k + unit);
+                    const f8a* at = (const f8a*)(w + units * k + unit);
                     p0 += a[k] * at[0]; q0 += b[k] * at[0];
                     p1 += a[k] * at[1]; q1 += b[k] * at[1];
                     p2 += a[k] * at[2]; q2 += b[k] * at[2];
@@ -50,8 +50,8 @@ _HEAD = """
                 }
                 const f8 p[4] = {p0, p1, p2, p3}, q[4] = {q0, q1, q2, q3};
                 for (int k = 0; k < 4; ++k) {
-                    *(f8*)(hidden + units * i + unit + 8 * k) = p[k] > 0 ? p[k] : (f8)0;
-                    *(f8*)(hidden + units * (i + 1) + unit + 8 * k) = q[k] > 0 ? q[k] : (f8)0;
+                    *(f8a*)(hidden + units * i + unit + 8 * k) = p[k] < 0 ? (f8)0 : p[k];
+                    *(f8a*)(hidden + units * (i + 1) + unit + 8 * k) = q[k] < 0 ? (f8)0 : q[k];
                 }
             }
         }
@@ -67,7 +67,7 @@ _FORWARD = """
                 f8 sum = 0;
                 const float* own = hidden + units * i;
                 for (int unit = 0; unit < units; unit += 8)
-                    sum += *(const f8*)(own + unit) * *(const f8*)(v + units * o + unit);
+                    sum += *(const f8a*)(own + unit) * *(const f8a*)(v + units * o + unit);
                 const auto half = sum.lo + sum.hi;
                 const auto pair = half.lo + half.hi;
                 ((float*)out.data)[(long long)outputs * (row + i) + o] = pair.x + pair.y;
@@ -94,34 +94,38 @@ _BACKWARD = """
         look(given, count);
         for (int i = 0; i < count; ++i)
             for (int unit = 0; unit < units; unit += 8) {
-                const f8 h = *(const f8*)(hidden + units * i + unit);
+                const f8 h = *(const f8a*)(hidden + units * i + unit);
                 f8 sum = 0;
                 for (int o = 0; o < outputs; ++o) {
                     const float slope = slopes[outputs * i + o];
-                    sum += slope * *(const f8*)(v + units * o + unit);
-                    *(f8*)(last_sums + units * o + unit) += slope * h;
+                    sum += slope * *(const f8a*)(v + units * o + unit);
+                    *(f8a*)(last_sums + units * o + unit) += slope * h;
                 }
-                *(f8*)(down + units * i + unit) = h > 0 ? sum : (f8)0;
+                // As compared here, what is no number goes on.
+                *(f8a*)(down + units * i + unit) = h <= 0 ? (f8)0 : sum;
             }
-        for (int k = 0; k < features; k += 8)
+        for (int begin = 0; begin < features; begin += 8) {
+            // The last eight may overlap those before.
+            const int k = begin + 8 > features ? features - 8 : begin;
             for (int i = 0; i < count; i += 2) {
                 const int j = i + 1 < count ? i + 1 : i;
                 f8 p = 0, q = 0, r = 0, s = 0;
                 for (int unit = 0; unit < units; unit += 2) {
-                    const f8 even = *(const f8*)(u + features * unit + k);
-                    const f8 odd = *(const f8*)(u + features * (unit + 1) + k);
+                    const f8 even = *(const f8a*)(u + features * unit + k);
+                    const f8 odd = *(const f8a*)(u + features * (unit + 1) + k);
                     p += down[units * i + unit] * even; q += down[units * j + unit] * even;
                     r += down[units * i + unit + 1] * odd; s += down[units * j + unit + 1] * odd;
                 }
-                *(f8*)(back + features * i + k) = p + r;
-                *(f8*)(back + features * j + k) = q + s;
+                *(f8a*)(back + features * i + k) = p + r;
+                *(f8a*)(back + features * j + k) = q + s;
             }
+        }
         for (int k = 0; k < features; ++k)
             for (int unit = 0; unit < units; unit += 32) {
-                f8* at = (f8*)(sums + units * k + unit);
+                f8a* at = (f8a*)(sums + units * k + unit);
                 f8 p = at[0], q = at[1], r = at[2], s = at[3];
                 for (int i = 0; i < count; ++i) {
-                    const f8* d = (const f8*)(down + units * i + unit);
+                    const f8a* d = (const f8a*)(down + units * i + unit);
                     const float feature = given[features * i + k];
                     p += feature * d[0]; q += feature * d[1];
                     r += feature * d[2]; s += feature * d[3];
@@ -132,21 +136,15 @@ _BACKWARD = """
 """
 
 
-def _snippet(*parts: str) -> str:
-    """Put a function's body together; for a GPU, which has no use for it, it is empty."""
-    code = Template("".join(parts)).substitute(widest=WIDEST)
-    return f"#if !defined(__CUDA_ARCH__)\n{code}\n#endif\n"
-
-
 _Rows: Any = wp.array2d(dtype=wp.float32)
 
 
-@wp.func_native(_snippet(_HEAD, _FORWARD))
+@wp.func_native(snippet(_HEAD, _FORWARD, widest=WIDEST))
 @no_type_check
 def _look(x: _Rows, columns: _Rows, last: _Rows, first: int, final: int, out: _Rows): ...
 
 
-@wp.func_native(_snippet(_HEAD, _BACKWARD))
+@wp.func_native(snippet(_HEAD, _BACKWARD, widest=WIDEST))
 @no_type_check
 def _look_back(
     x: _Rows,
@@ -195,29 +193,32 @@ def _backward_rows(
 class _Perceptron(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, hidden, last):  # type: ignore[no-untyped-def]
-        x, columns, last = x.contiguous(), hidden.T.contiguous(), last.contiguous()
-        out = x.new_empty(len(x), len(last))
+        x, idle = x.contiguous(), -len(hidden) % UNITS
+        rows, last = pad(hidden, (0, 0, 0, idle)).contiguous(), pad(last, (0, idle)).contiguous()
+        columns, out = rows.T.contiguous(), x.new_empty(len(x), len(last))
         inputs = (x, columns, last, ROWS, out)
         launch(_forward_rows, -(-len(x) // ROWS), inputs, x.device, grain=1)
-        ctx.save_for_backward(x, hidden, columns, last)
+        ctx.save_for_backward(x, rows, columns, last)
+        ctx.units = len(hidden)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, towards):  # type: ignore[no-untyped-def]
-        x, hidden, columns, last = ctx.saved_tensors
-        blocks, numbers = -(-len(x) // ROWS), hidden.numel() + last.numel()
-        back, partial = torch.empty_like(x), x.new_zeros(blocks, numbers)
-        given = (x, columns, hidden.contiguous(), last, towards.contiguous())
+        x, rows, columns, last = ctx.saved_tensors
+        blocks, sizes = -(-len(x) // ROWS), [columns.numel(), last.numel()]
+        back, partial = torch.empty_like(x), x.new_zeros(blocks, sum(sizes))
+        given = (x, columns, rows, last, towards.contiguous())
         launch(_backward_rows, blocks, (*given, ROWS, back, partial), x.device, grain=1)
-        of_columns, of_last = partial.sum(dim=0).split([hidden.numel(), last.numel()])
-        return back, of_columns.reshape(columns.shape).T, of_last.reshape(last.shape)
+        of_columns, of_last = partial.sum(dim=0).split(sizes)
+        of_columns, of_last = of_columns.reshape(columns.shape), of_last.reshape(last.shape)
+        return back, of_columns[:, : ctx.units].T, of_last[:, : ctx.units]
 
 
 def fits(hidden: Float[Tensor, "h f"]) -> bool:
-    """Say whether a layer's sizes fill the registers; others are for torch."""
+    """Say whether a layer has sizes that this file is for; others are for torch."""
     units, features = hidden.shape
-    return features % FEATURES == 0 and units % UNITS == 0 and max(units, features) <= WIDEST
+    return features >= FEWEST and units <= WIDEST
 
 
 def perceptron(
@@ -229,6 +230,10 @@ def perceptron(
         x: Rows.
         hidden: Weights of the hidden layer, whose sizes `fits` accepts.
         last: Weights of the outputs.
+
+    Raises:
+        ValueError: The rows are not on a CPU.
     """
+    refuse_gpu("perceptron", x.device)
     out: Tensor = _Perceptron.apply(x, hidden, last)  # type: ignore[no-untyped-call]
     return out

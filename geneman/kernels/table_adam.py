@@ -22,11 +22,12 @@ import warp as wp
 from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
 
-from geneman.kernels.hash_grid_kernels import ENTRIES
 from geneman.kernels.launch import launch
 
 wp.set_module_options({"enable_backward": False})
 
+ENTRIES = wp.constant(8)
+"""Entries of a table whose gradients are marked together: those of one cache line."""
 STRETCH = {"cpu": 256, "cuda": 1}
 """Blocks that one index looks at, one after the other."""
 GRAIN = {"cpu": 8, "cuda": 1}

@@ -340,6 +340,7 @@ def _refine_texture(
         shown = photo.misfit(read_texture(texture.texels, prints))
         losses = {"reference": config.reference_weight * shown}
         if edits is None:
+            # Texels outside move only where a footprint reads them, and are held there too.
             moved = torch.nn.functional.mse_loss(texture.texels, painted, reduction="sum")
             losses["keep"] = config.keep_weight * moved / count
         return losses

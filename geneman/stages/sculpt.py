@@ -76,7 +76,8 @@ class SculptConfig:
     hidden_weight: Weight = 3000.0
     """Mean of 1 - cos to the hidden side's normals, where no prior guides. Ours."""
     distance_weight: Weight = 1500.0
-    """Squared deviation from the first distance (scene units), summed over 100 000 points."""
+    """Squared deviation from the first distance (scene units), as if summed over 100 000 points
+    close to the surface."""
     reach: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Scene units that the distance may move from the first one at most; 0 sets no bound. Ours:
     before an arm, where depth jumps, sheets else fold over the body."""

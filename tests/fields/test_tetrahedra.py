@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geneman.errors import EmptySurfaceError
+from geneman.fields import tetrahedra
 from geneman.fields.tetrahedra import Lattice, band_along, band_of, evaluate
 from geneman.mesh import Box, Mesh
 from geneman.topology import topology
@@ -140,3 +141,13 @@ def test_the_figure_is_one_closed_piece():
 def test_a_shape_without_a_surface_is_an_error():
     with pytest.raises(EmptySurfaceError, match="no surface inside its box"):
         band_along(lambda points: torch.ones_like(points[:, 0]), Lattice(CUBE, 16))
+
+
+@pytest.mark.parametrize("resolution", [8, 40])
+def test_numbering_by_flags_and_by_sorting_join_the_same_band(resolution, monkeypatch):
+    lattice = Lattice(CUBE, resolution)
+    flags = band_along(sphere(0.7), lattice)
+    monkeypatch.setattr(tetrahedra, "SPARSE", 0)
+    sorting = band_of(flags.cells, lattice)
+    for name in ("cells", "points", "corners", "rim", "edges", "tets", "tet_edges"):
+        assert torch.equal(getattr(flags, name), getattr(sorting, name))

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geneman.kernels import hash_grid, hash_grid_kernels, launch
-from geneman.kernels.hash_grid import HashLevels, encode
+from geneman.kernels.hash_grid import HashLevels, encode, encode_beside
+from geneman.kernels.table_adam import TableGradients
 from tests.oracles import hash_grid as oracle
 from tests.oracles import hash_grid_torch
 
@@ -132,6 +133,19 @@ def test_points_that_fill_no_vector_are_looked_up_as_among_others(count):
     assert not got[0][count:].any()
     want = torch.autograd.grad((encode(points, table, LEVELS) * probe)[:count].sum(), [table])
     assert torch.equal(got[1], want[0])
+
+
+def test_a_table_may_lie_apart_in_memory():
+    points, table = inputs()
+    wide = torch.randn(len(table), 4)
+    wide[:, :2] = table
+    assert torch.equal(encode(points, wide[:, :2], LEVELS), encode(points, table, LEVELS))
+
+
+def test_gradients_beside_a_table_are_refused_elsewhere():
+    points, table = (value.to("meta") for value in inputs())
+    with pytest.raises(ValueError, match="encode_beside works on a CPU, got tensors on meta"):
+        encode_beside(points, table, LEVELS, TableGradients(table))
 
 
 def test_a_point_that_is_no_number_reads_a_corner_and_breaks_nothing():

@@ -38,6 +38,15 @@ def test_each_vertex_has_its_corners_in_order():
         assert torch.equal(around.corners[first:last].long(), own)
 
 
+def test_the_ring_holds_the_other_two_vertices_of_each_corner():
+    mesh = figure_mesh(24)
+    around = incidence(mesh.faces, len(mesh.vertices))
+    face, corner = around.corners // 3, around.corners % 3
+    for place, step in ((0, 1), (1, 2)):
+        other = mesh.faces[face.long(), ((corner + step) % 3).long()]
+        assert torch.equal(around.ring[:, place].long(), other)
+
+
 @pytest.mark.parametrize("most", [0, module.MOST])
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), vertices=st.integers(1, 20), faces=st.integers(1, 30))

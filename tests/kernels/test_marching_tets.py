@@ -57,3 +57,17 @@ def test_a_value_of_zero_is_outside_and_makes_no_sliver():
     vertices, faces = cut(torch.tensor([-1.0, 0.0, 0.0, 0.0]))
     assert len(faces) == 1
     assert torch.linalg.cross(vertices[1] - vertices[0], vertices[2] - vertices[0]).norm() > 0.5
+
+
+def test_a_crossing_that_is_held_off_its_corner_has_no_slope():
+    values = torch.tensor([-1e-4, 1.0, 1.0, 1.0]).requires_grad_()
+    found = zero_points(CORNERS, values, torch.tensor([[0, 1]]))
+    assert not torch.autograd.grad(found.sum(), values)[0].any()
+
+
+def test_the_slope_of_tiny_values_is_a_number():
+    values = torch.tensor([-1e-22, 1e-22, 1.0, 1.0]).requires_grad_()
+    found = zero_points(CORNERS, values, torch.tensor([[0, 1]]))
+    slope = torch.autograd.grad(found.sum(), values)[0]
+    assert slope.isfinite().all()
+    assert slope[:2].abs().min() > 1e20

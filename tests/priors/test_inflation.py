@@ -7,7 +7,7 @@ import torch
 from geneman.camera import REFERENCE, pixel_grid
 from geneman.priors.bundled.hidden_colour import paint_hidden_side
 from geneman.priors.bundled.inflation import Inflation
-from geneman.priors.bundled.membranes import Slopes, integrate, membrane, soap_bubble
+from geneman.priors.bundled.membranes import Slopes, integrate, membrane, resized, soap_bubble
 from geneman.priors.bundled.proportions import FRAME, measure
 from geneman.view import Framing
 from tests.synthetic import figure_view
@@ -220,3 +220,17 @@ def test_the_frame_is_what_the_reference_camera_sees():
     assert REFERENCE.unproject(torch.tensor([[1.0, 0.0]]), torch.tensor([3.0]))[
         0, 0
     ] == pytest.approx(FRAME / 2)
+
+
+def test_resizing_keeps_a_slope_and_averages_what_is_finer():
+    slope = np.linspace(0, 1, 64)[None, :].repeat(64, axis=0)
+    for size in (16, 64, 200):
+        found = resized(slope, size)
+        inner = found[:, size // 8 : -size // 8]
+        assert found.shape == (size, size)
+        assert np.allclose(np.diff(inner, axis=1), np.diff(inner, axis=1).mean(), atol=1e-9)
+        assert found.mean() == pytest.approx(0.5)
+    checks = (np.indices((64, 64)).sum(axis=0) % 2).astype(float)
+    assert np.allclose(resized(checks, 8)[1:-1, 1:-1], 0.5, atol=0.02)
+    pictures = np.broadcast_to(checks[..., None], (64, 64, 3))
+    assert np.array_equal(resized(pictures, 8)[..., 1], resized(checks, 8))

@@ -19,8 +19,9 @@ Pixels = NDArray[np.bool_]
 
 
 def resized(image: Map, size: int) -> Map:
-    """Resize a square image (H x W or H x W x C), averaging when it shrinks."""
-    planes = torch.tensor(image).reshape(1, *image.shape[:2], -1).movedim(-1, 1)
+    """Resize a square image (H x W or H x W x C): by triangles, as wide as the coarser pixels."""
+    copy = torch.from_numpy(np.array(image, np.float64))  # it may be a view that none may write
+    planes = copy.reshape(1, *image.shape[:2], -1).movedim(-1, 1)
     found = interpolate(planes, size=(size, size), mode="bilinear", antialias=size < image.shape[0])
     return found.movedim(1, -1).reshape(size, size, *image.shape[2:]).numpy()
 
