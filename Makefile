@@ -8,13 +8,15 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
        --constraint requirements/cpu.txt
 DEMO ?= demo
 GUI ?= build/gui
+TRAINED ?= build/geometry-prior
+MINUTES ?= 60
 NEEDED_MB := 4000
 
 # Python compiles torch's sources once and keeps what came of it, even where the environment says
 # not to: without it each process takes ten seconds longer to start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo addon bench test test-blender test-gui fuzz lint clean
+.PHONY: help setup demo addon bench train test test-blender test-gui fuzz lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +25,7 @@ help:
 	@echo "make test    setup with the test tools, then all checks"
 	@echo "make lint    only the checks that run nothing"
 	@echo "make bench   the kernels beside plain torch, Mitsuba 3 and dense tetrahedra (docs/performance.md)"
+	@echo "make train PEOPLE=AVATARS WARDROBE=CLOTHES   the bundled geometry prior goes on learning (docs/geometry-prior.md)"
 	@echo "make addon   the Blender add-on's zips, for all platforms, in dist/"
 	@echo "make test-blender   the add-on's tests in Blender 4.2, 4.5, 5.0 and 5.2 (make test: 4.5 alone)"
 	@echo "make test-gui       the add-on in a real Blender's window: needs Linux, root and debootstrap"
@@ -98,6 +101,13 @@ fuzz: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev setup
 	$(PIP) --editable ".[bench]"
 	$(BIN)/python -m tests.benchmarks.kernels
+
+# Goes on where it was stopped, or from the bundled weights; CUDA if there is any.
+train: $(VENV)/.installed-dev setup
+	@test -d "$(PEOPLE)" && test -d "$(WARDROBE)" || { echo "PEOPLE must be a folder of rigged avatars (.glb) and WARDROBE one of MakeHuman's clothes, but they are '$(PEOPLE)' and '$(WARDROBE)': run make train PEOPLE=... WARDROBE=..." >&2; exit 2; }
+	$(PIP) --editable ".[train]"
+	$(BIN)/geneman train geometry-prior --people "$(PEOPLE)" --wardrobe "$(WARDROBE)" -o "$(TRAINED)" \
+		--minutes $(MINUTES) --start-from geneman/priors/weights/geometry.safetensors
 
 clean:
 	rm -rf $(VENV) .venv-blender* build dist $(DEMO) tests/gltf_validator/node_modules .mypy_cache .ruff_cache .pytest_cache
