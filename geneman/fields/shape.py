@@ -100,11 +100,12 @@ class Shape:
         names = ("cells", "resolution", "outside", "values", "age")
         kept = [value for n in names if isinstance(value := state_dict.get(n), Tensor)]
         if len(kept) == len(names):
-            cells, resolution, self._outside, values, age = kept
+            cells, resolution, outside, values, age = kept
             lattice = Lattice(self.field.box, int(resolution))
-            band = band_of(cells, lattice)
+            band = band_of(cells.to(self.field.grid.device), lattice)
             self._take(band)
-            self._known, self._age = _Known.of(values, band), int(age)
+            self._outside = outside.to(band.points.device)
+            self._known, self._age = _Known.of(values.to(band.points.device), band), int(age)
 
     def _values(self) -> Float[Tensor, "v"]:
         """Ask for the distance near the surface, and now and then for all of it."""
@@ -122,7 +123,8 @@ class Shape:
         return values
 
     def _rebuild(self, resolution: int) -> None:
-        band = band_along(self.field.distance, Lattice(self.field.box, resolution))
+        lattice, device = Lattice(self.field.box, resolution), self.field.grid.device
+        band = band_along(self.field.distance, lattice, device=device)
         self._take(band)
         self._outside = evaluate(self.field.distance, band.points[band.rim]) >= 0
 

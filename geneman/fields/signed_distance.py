@@ -34,7 +34,13 @@ def shape_of(box: Box, resolution: int) -> tuple[int, int, int]:
 
 
 def surface_of(
-    density: Density, box: Box, *, resolution: int, threshold: float, blur: float
+    density: Density,
+    box: Box,
+    *,
+    resolution: int,
+    threshold: float,
+    blur: float,
+    device: torch.device | None = None,
 ) -> Mesh:
     """Extract the one closed surface around everything denser than a threshold.
 
@@ -47,12 +53,13 @@ def surface_of(
         resolution: Cells along the box's longest side.
         threshold: Density of the surface (METHOD section 3: 25).
         blur: Standard deviation of the smoothing before, in cells: density is noisy.
+        device: Where the density is asked; the mesh is on the CPU, where it is found.
 
     Raises:
         EmptySurfaceError: Nothing is that dense.
     """
     points = lattice(box, shape_of(box, resolution))
-    found = evaluate(density, points.reshape(-1, 3)).reshape(points.shape[:3])
+    found = evaluate(density, points.reshape(-1, 3).to(device)).reshape(points.shape[:3])
     share = (found / threshold).clamp(0.0, DENSEST).cpu().numpy()
     solid = ndimage.binary_fill_holes(_largest(share >= 1.0))
     share[ndimage.binary_erosion(solid)] = DENSEST

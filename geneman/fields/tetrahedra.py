@@ -106,7 +106,13 @@ def evaluate(distance: SignedDistance, points: Float[Tensor, "n 3"]) -> Float[Te
         return torch.cat([distance(chunk) for chunk in points.split(CHUNK)])
 
 
-def band_along(distance: SignedDistance, lattice: Lattice, *, width: float = 2.0) -> Band:
+def band_along(
+    distance: SignedDistance,
+    lattice: Lattice,
+    *,
+    width: float = 2.0,
+    device: torch.device | None = None,
+) -> Band:
     """Build the band around the zero of a signed distance, coarse to fine.
 
     Where the shape reaches the box, it is closed one cell inside.
@@ -115,6 +121,7 @@ def band_along(distance: SignedDistance, lattice: Lattice, *, width: float = 2.0
         distance: Positive outside; its slope may reach `STEEPEST`.
         lattice: Box and resolution.
         width: How far a cell's nearest part may lie from the surface, in cells; 1 at least.
+        device: Where the distance is asked and the band will be; the CPU unless given.
 
     Raises:
         EmptySurfaceError: The distance crosses zero nowhere in the box.
@@ -122,10 +129,11 @@ def band_along(distance: SignedDistance, lattice: Lattice, *, width: float = 2.0
     near, halvings = width * lattice.spacing, 0
     while lattice.resolution >> (halvings + 1) >= COARSEST:
         halvings += 1
-    shape = torch.tensor(lattice.shape)
-    axes = [torch.arange(-(-side // (1 << halvings))) for side in shape.tolist()]
+    shape = torch.tensor(lattice.shape, device=device)
+    axes = [torch.arange(-(-side // (1 << halvings)), device=device) for side in lattice.shape]
     cells = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
-    children = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    bits = torch.arange(8, device=device)[:, None]
+    children = bits >> torch.arange(2, -1, -1, device=device) & 1
     while True:
         side = lattice.spacing * (1 << halvings)
         centres = lattice.place((2 * cells + 1) << halvings)
@@ -147,14 +155,16 @@ def _closed(distance: SignedDistance, band: Band) -> Band:
 
     A distance that is steeper than `STEEPEST` somewhere may leave cells out that it crosses.
     """
-    shape = torch.tensor(band.lattice.shape)
-    sides = torch.cat([torch.eye(3, dtype=torch.int64), -torch.eye(3, dtype=torch.int64)])
+    device = band.points.device
+    shape = torch.tensor(band.lattice.shape, device=device)
+    ahead = torch.eye(3, dtype=torch.int64, device=device)
+    sides, centres = torch.cat([ahead, -ahead]), torch.arange(len(band.cells), device=device)
     while True:
         values = evaluate(distance, band.points)
         if not band.crossed(values):
             raise EmptySurfaceError("the shape has no surface inside its box")
         solid = torch.maximum(values, band.wall) < 0
-        all_points = torch.cat([torch.arange(len(band.cells))[:, None], band.corners], dim=1)
+        all_points = torch.cat([centres[:, None], band.corners], dim=1)
         inside = solid[all_points].sum(dim=1)
         mixed = (inside > 0) & (inside < all_points.shape[1]) & band.rim[: len(band.cells)]
         around = (band.cells[mixed][:, None] + sides).reshape(-1, 3)
@@ -165,6 +175,7 @@ def _closed(distance: SignedDistance, band: Band) -> Band:
         if len(added) == 0:
             return band
         band = band_of(_unkey(torch.cat([key, added]), shape), band.lattice)
+        centres = torch.arange(len(band.cells), device=device)
 
 
 def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
@@ -174,10 +185,11 @@ def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
         cells: Coordinates of different cells, in any order.
         lattice: What they belong to.
     """
-    shape = torch.tensor(lattice.shape)
+    device = cells.device
+    shape = torch.tensor(lattice.shape, device=device)
     cells = cells[torch.argsort(_key(cells, shape))].long()
     count = len(cells)
-    bits = torch.arange(8)[:, None] >> torch.arange(3) & 1
+    bits = torch.arange(8, device=device)[:, None] >> torch.arange(3, device=device) & 1
     corner_keys = _key(cells[:, None] + bits, shape + 1)
     corner_key, corner = _numbered(corner_keys, int((shape + 1).prod()))
     corners = _unkey(corner_key, shape + 1)
@@ -187,7 +199,7 @@ def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
     tets, centre_corner, long_keys, tips = _tets(sides, corner, count)
     # Edges: from centre to centre, one for each side; centre to corner; corner to corner.
     pairs = torch.cat([pair for pair, _ in sides])
-    numbers = torch.arange(count, dtype=torch.int32)
+    numbers = torch.arange(count, dtype=torch.int32, device=device)
     spokes = torch.stack([numbers[:, None].expand(-1, 8), corner + count], dim=-1)
     long_key, long_edge = _numbered(long_keys, 3 * len(corners))
     # Whoever meets an edge says the same of its upper end.
@@ -195,15 +207,16 @@ def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
     upper[long_edge] = tips
     long_ends = torch.stack([(long_key // 3 + count).to(torch.int32), upper], dim=1)
     del long_keys, tips, upper
-    side = torch.arange(len(pairs), dtype=torch.int32)[:, None].expand(-1, 4).reshape(-1, 1)
+    side = torch.arange(len(pairs), dtype=torch.int32, device=device)
+    side = side[:, None].expand(-1, 4).reshape(-1, 1)
     tet_edges = torch.cat(
         [side, centre_corner + len(pairs), long_edge[:, None] + len(pairs) + 8 * count], dim=1
     )
-    neighbours = torch.zeros(count, dtype=torch.int64).index_add(
-        0, pairs.reshape(-1), torch.ones(pairs.numel(), dtype=torch.int64)
+    neighbours = torch.zeros(count, dtype=torch.int64, device=device).index_add(
+        0, pairs.reshape(-1), torch.ones(pairs.numel(), dtype=torch.int64, device=device)
     )
     open_cell = neighbours < 6  # noqa: PLR2004 (sides of a cube)
-    rim = torch.zeros(len(halves), dtype=torch.bool)
+    rim = torch.zeros(len(halves), dtype=torch.bool, device=device)
     rim[:count] = open_cell
     rim[corner[open_cell].reshape(-1).long() + count] = True
     return Band(
@@ -239,7 +252,7 @@ def _numbered(keys: Int[Tensor, "*n"], end: int) -> tuple[Int[Tensor, "k"], Int[
     if end > SPARSE * keys.numel():
         found, numbers = torch.unique(keys, return_inverse=True)
         return found, numbers.to(torch.int32)
-    there = torch.zeros(end, dtype=torch.bool)
+    there = torch.zeros(end, dtype=torch.bool, device=keys.device)
     there[keys.reshape(-1).long()] = True
     number = there.cumsum(0, dtype=torch.int32) - 1
     return there.nonzero()[:, 0], number[keys.long()]
@@ -250,7 +263,7 @@ def _shared_sides(
 ) -> tuple[Int[Tensor, "s 2"], int]:
     """Find the pairs of cells that touch along an axis, the lower one first."""
     key = _key(cells, shape)
-    step = torch.nn.functional.one_hot(torch.tensor(axis), 3)
+    step = torch.nn.functional.one_hot(torch.tensor(axis, device=cells.device), 3)
     wanted = _key(cells + step, shape)
     found = torch.searchsorted(key, wanted).clamp(max=len(key) - 1)
     there = (key[found] == wanted) & (cells[:, axis] + 1 < shape[axis])
@@ -268,11 +281,12 @@ def _tets(
         lower corner c) and the point at its upper end.
     """
     tets, spokes, long_keys, tips = [], [], [], []
+    device = corner.device
     for pairs, axis in sides:
         right, up = (axis + 1) % 3, (axis + 2) % 3
         u, v = 1 << right, 1 << up
         # Around the side, counter-clockwise seen from the upper cell, as bits of the corner.
-        ring = torch.tensor([0, u, u + v, v], dtype=torch.int32)
+        ring = torch.tensor([0, u, u + v, v], dtype=torch.int32, device=device)
         here, there = ring, ring.roll(-1)
         lower, upper = pairs[:, :1], pairs[:, 1:]
         p = corner[lower, here + (1 << axis)] + count
@@ -290,7 +304,7 @@ def _tets(
                 dim=-1,
             )
         )
-        along = torch.tensor([right, up, right, up], dtype=torch.int32)
+        along = torch.tensor([right, up, right, up], dtype=torch.int32, device=device)
         long_keys.append(3 * (torch.minimum(p, q) - count) + 2 - along)
         tips.append(torch.maximum(p, q))
     return (

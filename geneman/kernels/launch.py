@@ -51,7 +51,15 @@ def launch(
             array.
         device: Where all tensors live.
         grain: Fewest indices in a range; 1 if each index is a lot of work (a level, a tile).
+
+    Raises:
+        ValueError: A tensor lives elsewhere: its memory must not be touched from here.
     """
+    for value in inputs:
+        if isinstance(value, Tensor) and value.device.type != device.type:
+            raise ValueError(
+                f"{kernel.key} works on {device}, got a tensor on {value.device}; move it there."
+            )
     if size == 0:
         return
     initialise()

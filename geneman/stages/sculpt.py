@@ -139,13 +139,13 @@ def run(
         DivergedError: A loss is not finite.
     """
     box = view.bounds()
-    first_distance = _first_distance(field, view, config)
+    first_distance = _first_distance(field, view, config, device)
     learnt = SdfField(config.field, box, generator, first_distance, reach=config.reach)
     shape = Shape(learnt.to(device))
     optimiser = optimiser_of(learnt.parameters(), learnt.encoding)
     reference = _Reference.of(view, config.size, device)
     lattice = Lattice(box, int(config.resolution(0)))
-    band = band_along(learnt.initial, lattice)
+    band = band_along(learnt.initial, lattice, device=device)
     first = surface(band.surface(evaluate(learnt.initial, band.points)))
     guide = _Guide.of(reference, priors, first, config, generator)
 
@@ -184,12 +184,14 @@ def run(
 
 
 def _first_distance(
-    field: RadianceField, view: ReferenceView, config: SculptConfig
+    field: RadianceField, view: ReferenceView, config: SculptConfig, device: torch.device
 ) -> Float[Tensor, "x y z"]:
     """Turn the NeRF into the frozen signed distance that everything is measured from."""
     box, resolution, blur = view.bounds(), config.initial_resolution, config.initial_blur
     threshold = config.density_threshold
-    mesh = surface_of(field.density, box, resolution=resolution, threshold=threshold, blur=blur)
+    mesh = surface_of(
+        field.density, box, resolution=resolution, threshold=threshold, blur=blur, device=device
+    )
     return carved(distance_grid(mesh, box, resolution=resolution, blur=blur), box, view)
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import (  # noqa: TID253 (what is measured)
@@ -283,14 +283,32 @@ def at_its_last_step(config: Any, steps: int) -> Any:
     return dataclasses.replace(config, steps=steps, **held)
 
 
+T = TypeVar("T")
+
+
+def on(value: T, device: torch.device) -> T:
+    """Bring a tensor, or all that a dataclass holds, to a device."""
+    moved: Any = value
+    if isinstance(value, torch.Tensor):
+        moved = value.to(device)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        held = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        moved = dataclasses.replace(value, **{name: on(v, device) for name, v in held.items()})
+    return moved  # type: ignore[no-any-return]
+
+
 def stages(
     made: Family, recipe: Recipe, sizes: Sizes, sheet: costs.Device | None, count: int
 ) -> list[dict[str, Any]]:
     """Run some steps of each stage that asks the judges at every other step."""
-    view, device = figure_view(sizes.photo), made.economy.device
+    device = made.economy.device
+    view = on(figure_view(sizes.photo), device)
     box = view.bounds()
     field = RadianceField(recipe.nerf_init.field, box, drawn(), shape_grid(view, box)).to(device)
-    mesh = surface_of(field.density, box, resolution=96, threshold=25.0, blur=1.0)
+    mesh = on(
+        surface_of(field.density, box, resolution=96, threshold=25.0, blur=1.0, device=device),
+        device,
+    )
     inputs = {nerf_init: (), sculpt: (field.requires_grad_(False),), latent_texture: (mesh,)}
     planned = {stage.stage: stage for stage in plan(recipe, TIERS[0])}
     rows = []

@@ -52,14 +52,14 @@ class Inflation:
     ) -> Surfaces:
         """Give both sides; see `geneman.priors.bundle.ShapePrior`."""
         near, far = self.sides(mask, landmarks, framing, normal=normal, depth=depth)
-        painted = paint_hidden_side(colour.numpy(), array_of(mask), landmarks.numpy())
+        painted = paint_hidden_side(colour.cpu().numpy(), array_of(mask), landmarks.cpu().numpy())
         return Surfaces(
-            normal=normals_of(near) if normal is None else normal,
-            depth=torch.from_numpy(near).float(),
+            normal=normals_of(near).to(mask) if normal is None else normal,
+            depth=torch.from_numpy(near).to(mask),
             hidden=HiddenSide(
-                depth=torch.from_numpy(far).float(),
-                normal=-normals_of(far),
-                colour=torch.from_numpy(painted).float(),
+                depth=torch.from_numpy(far).to(mask),
+                normal=-normals_of(far).to(mask),
+                colour=torch.from_numpy(painted).to(mask),
             ),
         )
 

@@ -89,7 +89,7 @@ def run(
     def objective(step: int) -> Losses:
         if step == 0 and grid is not None:
             # Long before anything is learnt, somebody can judge pose and outline.
-            _show_start(volume, report)
+            _show_start(volume, report, device)
         if step % config.preview_every == 0:
             report(ImagePreview(STAGE, step, work.picture(step)))
         return work.losses(step)
@@ -107,7 +107,7 @@ def run(
     return volume.requires_grad_(False)
 
 
-def _show_start(volume: RadianceField, report: Report) -> None:
+def _show_start(volume: RadianceField, report: Report, device: torch.device) -> None:
     """Report the surface that the field starts from, if it encloses anything."""
     with contextlib.suppress(EmptySurfaceError):
         mesh = surface_of(
@@ -116,6 +116,7 @@ def _show_start(volume: RadianceField, report: Report) -> None:
             resolution=GRID_CELLS,
             threshold=SURFACE_DENSITY,
             blur=1.0,
+            device=device,
         )
         report(MeshPreview(STAGE, 0, mesh.vertices.cpu(), mesh.faces.cpu()))
 

@@ -150,7 +150,7 @@ def shape_grid(view: ReferenceView, box: Box) -> Float[Tensor, "x y z"]:
     shape = tuple(max(8, round(GRID_CELLS * side / box.longest)) + 1 for side in box.size)
     points = lattice(box, (shape[0], shape[1], shape[2])).reshape(-1, 3)
     seen = view.camera.project(points)
-    inside = view.inside.numpy()
+    inside = view.inside.cpu().numpy()
     rows, columns = ndimage.distance_transform_edt(
         ~inside, return_distances=False, return_indices=True
     )
@@ -158,9 +158,8 @@ def shape_grid(view: ReferenceView, box: Box) -> Float[Tensor, "x y z"]:
     outline = pixel * torch.from_numpy(
         ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
     )
-    maps = torch.stack(
-        [view.depth[rows, columns], view.hidden.depth[rows, columns], outline.float()]
-    )
+    front, back = (depth.cpu()[rows, columns] for depth in (view.depth, view.hidden.depth))
+    maps = torch.stack([front, back, outline.float()])
     front, back, rim = functional.grid_sample(
         maps[None],
         (seen[:, :2] * torch.tensor([1.0, -1.0]))[None, None],
