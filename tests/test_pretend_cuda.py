@@ -10,11 +10,13 @@ from torch import Tensor
 from geneman.chain import CHAIN
 from geneman.kernels.rasterise import rasterise
 from geneman.pipeline import Request, reconstruct
-from geneman.presets import PRESETS
+from geneman.presets import PRESETS, SWIFT
 from geneman.priors.bundle import Priors
 from geneman.priors.bundled.geometry_prior import bundled_shape_prior
+from geneman.priors.economy import Economy
 from geneman.run_folder import RunFolder
 from geneman.settings import override
+from tests.benchmarks.full_recipe import TINY, family, stages
 from tests.pretend_cuda import MixedDevicesError, pretend_cuda
 from tests.priors.test_full_chain import SMALL, TWO_STEPS
 from tests.tiny_photo import write_photo
@@ -60,6 +62,7 @@ def test_gradients_reach_weights_that_live_there(cuda: torch.device):
     assert weights.tolist() == [1.0, 0.0, -1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["released", "standard", "swift"])
 def test_every_stage_keeps_to_its_device(preset: str, cuda: torch.device, tmp_path: Path):
     photo, *maps = write_photo(tmp_path)
@@ -70,6 +73,15 @@ def test_every_stage_keeps_to_its_device(preset: str, cuda: torch.device, tmp_pa
     with RunFolder.locked(tmp_path / "run") as run:
         reconstruct(request, run, CHAIN, priors=priors, device=cuda, report=_on_cpu)
     assert (tmp_path / "run" / "model.glb").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_papers_judges_keep_to_it_too(cuda: torch.device, monkeypatch: pytest.MonkeyPatch):
+    for name in ("reset_peak_memory_stats", "max_memory_allocated", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: 0)
+    made = family(TINY, Economy(cuda))
+    rows = stages(made, override(SWIFT, SMALL | TWO_STEPS), TINY, None, 1)
+    assert [row["stage"] for row in rows] == ["nerf_init", "sculpt", "latent_texture"]
 
 
 def _on_cpu(event: object) -> None:
