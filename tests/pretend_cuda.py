@@ -35,6 +35,23 @@ class Pretend(Tensor):
         return called(func, args, kwargs or {})
 
 
+_GENERATOR = torch.Generator
+
+
+class PretendGenerator(torch.Generator):
+    """A source of chance for the device that is none."""
+
+    device = CUDA  # type: ignore[assignment]
+
+
+class AnyGenerator(torch.Generator):
+    """Stands for `torch.Generator`: gives one of either device."""
+
+    def __new__(cls, device: Any = CPU) -> torch.Generator:
+        kind = PretendGenerator if torch.device(device).type == "cuda" else cls
+        return _GENERATOR.__new__(kind)
+
+
 class MixedDevicesError(RuntimeError):
     """Tensors of two devices met."""
 
@@ -61,6 +78,9 @@ def called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return SAID[func]
     if isinstance(owner, Pretend) and name in ARRAYS:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
+    if name == "__deepcopy__" and isinstance(owner, Pretend):
+        again = there(here(owner.detach()).clone())
+        return nn.Parameter(again, owner.requires_grad) if hasattr(owner, "_is_param") else again
     if name in {"backward", "grad"}:
         return _adjoint(func, args, kwargs)
     if name in {"to", "cpu"}:
@@ -72,8 +92,9 @@ def called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if kwargs.get("device") is not None:
         on_device = torch.device(kwargs["device"]).type == "cuda"
         kwargs = {**kwargs, "device": CPU}
-    if on_device and kwargs.get("generator") is not None:
-        raise MixedDevicesError(f"{name}: a generator on the cpu for cuda:0")
+    chance = kwargs.get("generator")
+    if chance is not None and isinstance(chance, PretendGenerator) is not on_device:
+        raise MixedDevicesError(f"{name}: a generator on {chance.device} for the other device")
     with torch._C.DisableTorchFunctionSubclass():
         found = func(*args, **{k: v for k, v in kwargs.items() if k != "pin_memory"})
     return tree_map(there, found) if on_device else found
@@ -150,6 +171,8 @@ def pretend_cuda(patch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     patch.setattr(wp, "stream_from_torch", lambda _: "the device's")
     patch.setattr(torch.cuda, "current_stream", lambda _=None: None)
     patch.setattr(launching, "_to_warp", viewed)
+    patch.setattr(torch.cuda, "get_device_name", lambda _=None: "none")
     patch.setattr(nn.Module, "to", _moved)
+    patch.setattr(torch, "Generator", AnyGenerator)
     with _Mode():
         yield CUDA

@@ -39,6 +39,7 @@ from geneman.training.learning_curves import read
 from geneman.training.rendered_run import GeometryTraining
 from geneman.training.steps import DECAY, Average, OrthogonalSteps, orthogonal
 from tests.curation.rig import boxes
+from tests.pretend_cuda import pretend_cuda
 
 DATA = Path(os.environ.get("GENEMAN_DATA", Path(__file__).parents[3] / "shared/data"))
 AVATARS = DATA / "valid_avatars"
@@ -378,3 +379,19 @@ def test_weights_that_cannot_be_read_are_refused_before_anything_is_rendered(tmp
             start_from=file,
         )
     assert not (tmp_path / "out").exists()
+
+
+@avatars
+@pytest.mark.filterwarnings("ignore:CUDA is not available", "ignore:'pin_memory'")
+@pytest.mark.parametrize("part", ["all", "details"])
+def test_a_training_keeps_to_its_device(part, tmp_path, monkeypatch):
+    monkeypatch.setattr("geneman.training.geometry_prior.TRUSTED", 1)
+    monkeypatch.setattr("geneman.training.rendered_run.choose", torch.device)
+    people = some_people(tmp_path / "people")
+    config = GeometryTraining(
+        minutes=0.01, batch=2, size=64, workers=0, device="cuda:0", validation=1, part=part
+    )
+    with pretend_cuda(monkeypatch):
+        for _ in range(2):  # and goes on there
+            train(people, None, tmp_path / "out", config, lambda _: None)
+    assert (tmp_path / "out" / "learning.png").is_file()

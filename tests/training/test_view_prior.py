@@ -31,6 +31,7 @@ from geneman.training.view_prior import Draws, ViewTraining, draw_chances, losse
 from geneman.training.view_sources import render, sources
 from geneman.training.view_validation import compared
 from tests.curation.rig import boxes
+from tests.pretend_cuda import pretend_cuda
 
 CPU = torch.device("cpu")
 TINY = ViewShape(size=32, levels=(8, 8, 16, 16), token=8, heads=2, groups=4)
@@ -293,6 +294,15 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(folder, tmp_path):
         assert torch.equal(value, states[1][name]), name
     weight = "unet.conv_out.weight"
     assert not torch.equal(states[0][f"network/{weight}"], states[0][f"average/module.{weight}"])
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+def test_a_training_keeps_to_its_device(folder, tmp_path, monkeypatch):
+    with pretend_cuda(monkeypatch) as cuda:
+        config = ViewTraining(**{**vars(QUICK), "minutes": 1e-9})
+        for _ in range(2):  # and goes on there
+            view_prior.train(*rings(folder), tmp_path, config, silent, device=cuda, shape=TINY)
+    assert read_view_weights(tmp_path / "view.safetensors")[1]["device"] == "none"
 
 
 def test_when_the_minutes_are_over_weights_card_curves_and_samples_lie_there(folder, tmp_path):
