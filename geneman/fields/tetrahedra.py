@@ -158,12 +158,13 @@ def _closed(distance: SignedDistance, band: Band) -> Band:
     device = band.points.device
     shape = torch.tensor(band.lattice.shape, device=device)
     ahead = torch.eye(3, dtype=torch.int64, device=device)
-    sides, centres = torch.cat([ahead, -ahead]), torch.arange(len(band.cells), device=device)
+    sides = torch.cat([ahead, -ahead])
     while True:
         values = evaluate(distance, band.points)
         if not band.crossed(values):
             raise EmptySurfaceError("the shape has no surface inside its box")
         solid = torch.maximum(values, band.wall) < 0
+        centres = torch.arange(len(band.cells), device=device)
         all_points = torch.cat([centres[:, None], band.corners], dim=1)
         inside = solid[all_points].sum(dim=1)
         mixed = (inside > 0) & (inside < all_points.shape[1]) & band.rim[: len(band.cells)]
@@ -175,7 +176,6 @@ def _closed(distance: SignedDistance, band: Band) -> Band:
         if len(added) == 0:
             return band
         band = band_of(_unkey(torch.cat([key, added]), shape), band.lattice)
-        centres = torch.arange(len(band.cells), device=device)
 
 
 def band_of(cells: Int[Tensor, "n 3"], lattice: Lattice) -> Band:
