@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,13 +27,65 @@ APART = 24
 """Steps after which a sample is shown again."""
 
 
-Collate = Callable[[list[Sample]], "Batch"]
+Collate = Callable[[list[Sample]], "Planes"]
 """Makes a batch of samples, wherever they are rendered."""
 
 
+Kind = TypeVar("Kind", bound="Planes")
+
+
+class Planes:
+    """Tensors of the same samples, side by side: what its dataclasses have in common."""
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """List the tensors."""
+        return tuple(item.name for item in fields(cls))  # type: ignore[arg-type]  # they are
+
+    def __len__(self) -> int:
+        return len(getattr(self, self.names()[0]))
+
+    def mirrored(self: Kind, which: Bool[Tensor, "b"]) -> Kind:
+        """Swap left and right in some of the samples."""
+        raise NotImplementedError
+
+    def beside(self: Kind, others: Sequence[Kind]) -> Kind:
+        """Lay others' samples behind these."""
+        if not others:
+            return self
+        parts = (self, *others)
+        planes = {name: torch.cat([getattr(p, name) for p in parts]) for name in self.names()}
+        return type(self)(**planes)
+
+    def packed(self: Kind) -> Kind:
+        """Halve what has to travel between processes; normals keep a thirtieth of a degree."""
+        return self._each(lambda plane: plane if plane.dtype is torch.bool else plane.half())
+
+    def packed_on(self: Kind, device: torch.device) -> Kind:
+        """Bring packed samples to a device, out of the memory that processes share."""
+        if device.type == "cpu":
+            return self._each(Tensor.clone)  # shared memory costs a file handle a plane
+        return self._each(lambda plane: plane.to(device, non_blocking=True))
+
+    def unpacked(self: Kind) -> Kind:
+        """Give single precision again."""
+        return self._each(lambda plane: plane if plane.dtype is torch.bool else plane.float())
+
+    def on(self: Kind, device: torch.device) -> Kind:
+        """Bring samples to a device, in single precision."""
+        return self.packed_on(device).unpacked()
+
+    def pin_memory(self: Kind) -> Kind:
+        """Let the copy to a CUDA device go on while it computes (torch's loader calls this)."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self: Kind, change: Callable[[Tensor], Tensor]) -> Kind:
+        return type(self)(**{name: change(getattr(self, name)) for name in self.names()})
+
+
 @dataclass(frozen=True)
-class Batch:
-    """Samples side by side, channels first."""
+class Batch(Planes):
+    """Samples' pictures, channels first."""
 
     DIRECTIONS: ClassVar[tuple[str, ...]] = ("normal", "hidden_normal")
     """What a mirror turns."""
@@ -64,44 +116,6 @@ class Batch:
             depth=whole.depth - REFERENCE.distance,
             hidden_depth=whole.hidden_depth - REFERENCE.distance,
         )
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """List the planes."""
-        return tuple(item.name for item in fields(cls))
-
-    def beside(self, others: Sequence["Batch"]) -> "Batch":
-        """Lay other batches behind this one."""
-        if not others:
-            return self
-        parts = (self, *others)
-        planes = {name: torch.cat([getattr(p, name) for p in parts]) for name in self.names()}
-        return type(self)(**planes)
-
-    def packed(self) -> "Batch":
-        """Halve what has to travel between processes; normals keep a thirtieth of a degree."""
-        return self._each(lambda plane: plane if plane.dtype is torch.bool else plane.half())
-
-    def packed_on(self, device: torch.device) -> "Batch":
-        """Bring a packed batch to a device, out of the memory that processes share."""
-        if device.type == "cpu":
-            return self._each(Tensor.clone)  # shared memory costs a file handle a plane
-        return self._each(lambda plane: plane.to(device, non_blocking=True))
-
-    def unpacked(self) -> "Batch":
-        """Give single precision again."""
-        return self._each(lambda plane: plane if plane.dtype is torch.bool else plane.float())
-
-    def on(self, device: torch.device) -> "Batch":
-        """Bring a batch to a device, in single precision."""
-        return self.packed_on(device).unpacked()
-
-    def pin_memory(self) -> "Batch":
-        """Let the copy to a CUDA device go on while it computes (torch's loader calls this)."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        return type(self)(**{name: change(getattr(self, name)) for name in self.names()})
 
     def mirrored(self, which: Bool[Tensor, "b"]) -> "Batch":
         """Swap left and right in some of the images; a mirrored normal looks the other way."""
@@ -137,7 +151,7 @@ class _Packed:
 
     collate: Collate
 
-    def __call__(self, samples: list[Sample]) -> Batch:
+    def __call__(self, samples: list[Sample]) -> Planes:
         return self.collate(samples).packed()
 
 
@@ -149,7 +163,7 @@ def batches(
     device: torch.device,
     shows: int = 1,
     collate: Collate = Batch.of,
-) -> Iterator[Batch]:
+) -> Iterator[Planes]:
     """Render ahead of the training, from a sample on.
 
     Args:
@@ -178,9 +192,9 @@ def batches(
     return (batch.unpacked() for batch in islice(recalled(arriving, shows), earlier, None))
 
 
-def recalled(batches: Iterable[Batch], shows: int) -> Iterator[Batch]:
+def recalled(batches: Iterable[Planes], shows: int) -> Iterator[Planes]:
     """Show each batch again, `shows` times in all, beside those that come `APART` steps later."""
-    kept: deque[Batch] = deque(maxlen=(shows - 1) * APART + 1)
+    kept: deque[Planes] = deque(maxlen=(shows - 1) * APART + 1)
     for batch in batches:
         kept.appendleft(batch)
         yield batch.beside([kept[age] for age in range(APART, len(kept), APART)])

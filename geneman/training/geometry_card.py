@@ -20,6 +20,7 @@ LIMITS = """\
 
 DETAIL_LIMITS = """\
 - Prints and patterns on cloth may be taken for folds, and folds in shadow for none.
+- It says the mean of what may be there: folds are flatter than they were.
 - It looks at what is near each pixel: how limbs lie is the geometry prior's work."""
 
 
@@ -72,14 +73,17 @@ def detail_card(record: Mapping[str, Any]) -> str:
     return f"""\
 # Detail network
 
-What folds, fingers and features add to the geometry prior's normals. Architecture: a U-Net on
-2 x 2 blocks of pixels, which sees the photo and the smooth normals; 0.9 million weights.
+What folds, fingers and features add to the geometry prior's normals. Architecture: a perceptron
+that tells from a pixel's local jet (the photo's derivatives at several scales, what the light makes
+of them, and the smooth normals) how far its normal turns; 18 thousand weights.
 
 Licence: Apache-2.0.
 
 ## Data
 
 {DATA}
+85 % of the people wear plain clothes: textures have folds painted on that the surface does not
+have.
 
 ## Training
 

@@ -44,7 +44,7 @@ from geneman.priors.bundled.geometry_network import (
 )
 from geneman.progress import Report, StepDone
 from geneman.training.details import DetailLesson
-from geneman.training.geometry_batches import Batch
+from geneman.training.geometry_batches import Batch, Planes
 from geneman.training.geometry_card import model_card
 from geneman.training.geometry_losses import losses, validate
 from geneman.training.geometry_trust import measure_trust
@@ -70,8 +70,9 @@ class BothSidesLesson:
     batch = staticmethod(Batch.of)
     card = staticmethod(model_card)
 
-    def losses(self, network: nn.Module, batch: Batch, _generator: torch.Generator) -> Losses:
+    def losses(self, network: nn.Module, batch: Planes, _generator: torch.Generator) -> Losses:
         """Compare both sides with the truth."""
+        assert isinstance(batch, Batch)
         photo = shown(batch.colour, batch.cover).contiguous(memory_format=torch.channels_last)
         with quick_products(photo.device):
             found = network(photo, batch.bones)
@@ -124,7 +125,7 @@ def train(
             remedy=f"take batch {(config.batch // config.shows + 1) * config.shows}",
         )
     details = config.part == "details"
-    lesson: Lesson = DetailLesson.of(config.crops) if details else BothSidesLesson()
+    lesson: Lesson = DetailLesson.of(config.pixels) if details else BothSidesLesson()
     network = _first(widths, start_from, config)
     if config.part == "colours":
         network.requires_grad_(requires_grad=False)

@@ -19,7 +19,7 @@ from geneman.errors import OptionError
 from geneman.priors.bundled.geometry_network import write_weights
 from geneman.storage import write_whole
 from geneman.training.checkpoints import FileCheckpoints, Stateful, capture
-from geneman.training.geometry_batches import Batch, batches
+from geneman.training.geometry_batches import Planes, batches
 from geneman.training.learning_curves import draw, note, read
 from geneman.training.loop import Losses
 from geneman.training.steps import Average, OrthogonalSteps, sorted_weights
@@ -57,9 +57,9 @@ class GeometryTraining:
     """Samples of people never trained on."""
     part: Literal["all", "colours", "details"] = "all"
     """What learns: everything, only where the hidden side's colours are borrowed, or the network
-    that draws folds and features (at 512 pixels or more)."""
-    crops: Annotated[int, Meta(ge=1)] = 6
-    """Windows of each sample in which details are learnt."""
+    that draws folds and features (at 512 pixels)."""
+    pixels: Annotated[int, Meta(ge=1)] = 2500
+    """Pixels of each sample from which details are learnt."""
     seed: int = 0
     """Of the samples and the first weights."""
 
@@ -77,10 +77,10 @@ class Lesson(Protocol):
     def file(self) -> str:
         """Name of the weights."""
 
-    def batch(self, samples: list[Sample]) -> Batch:
+    def batch(self, samples: list[Sample]) -> Planes:
         """Lay samples side by side, with what else is to be known of them; where they are made."""
 
-    def losses(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Losses:
+    def losses(self, network: nn.Module, batch: Planes, generator: torch.Generator) -> Losses:
         """Compare what the network finds in a batch with the truth."""
 
     def examined(self, network: nn.Module, people: People, count: int) -> dict[str, float]:
@@ -124,7 +124,7 @@ class Run:
             "kernels": self.steps,
         }
         self.checkpoints = FileCheckpoints(out / "checkpoint.safetensors", interval=120.0)
-        self.batches: Iterator[Batch] | None = None
+        self.batches: Iterator[Planes] | None = None
         self.clock = Timed.of(out, config.minutes, config.write_every)
 
     def refuse_others(self) -> None:
@@ -159,7 +159,7 @@ class Run:
             )
         self.optimiser.param_groups[0]["lr"] = self._learning_rate(step)
         batch = next(self.batches)
-        which = torch.rand(len(batch.cover), generator=self.generator) < 0.5  # noqa: PLR2004
+        which = torch.rand(len(batch), generator=self.generator) < 0.5  # noqa: PLR2004
         batch = batch.mirrored(which.to(self.device))
         return self.lesson.losses(self.network, batch, self.generator)
 

@@ -244,7 +244,7 @@ def test_wrong_options_are_refused_in_a_sentence(capsys, arguments, said):
 def test_an_ablation_leaves_out_one_part_at_a_time_or_says_why_it_cannot():
     tiny = (8, 8, 16, 16), (1, 1, 1, 1)
     learned = GeometryPrior(
-        GeometryNetwork(Widths(*tiny)), detail=DetailNetwork(DetailWidths(*tiny))
+        GeometryNetwork(Widths(*tiny)), detail=DetailNetwork(DetailWidths((8, 8)))
     )
     means = CHAIN, torch.device("cpu")
     ours = Reconstruction(OURS, DRAFT, Priors(shape=learned), *means)

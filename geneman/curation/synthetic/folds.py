@@ -36,7 +36,7 @@ def creased(
     Returns:
         Unit normals, and the share of the light that valleys leave over.
     """
-    strength, deep = abs(random.normal(0, 0.4)), random.uniform(0, 0.6)
+    strength, deep = abs(random.normal(0, 0.4)), random.uniform(0, 1.2)
     left = torch.ones(len(look.pixels))
     if random.random() < SMOOTH or not cloth.any():
         return look.normal, left

@@ -1,8 +1,7 @@
 """The network that draws folds, fingers and features into the geometry prior's normals.
 
-Whoever looks at a whole person in 256 pixels sees limbs and trunk. This one looks at 512 or more,
-at what is near each pixel alone: how light falls on cloth and skin tells how they turn. B images,
-S pixels along a side (a multiple of 16).
+Whoever looks at a whole person in 256 pixels sees limbs and trunk. This one looks at 512, at what
+is near each pixel alone: its jet, which tells how light falls on cloth and skin.
 """
 
 from dataclasses import dataclass
@@ -11,103 +10,69 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle, silu
 
-from geneman.priors.bundled.geometry_network import PAPER, read_network, unit
-from geneman.priors.bundled.u_net import through, u_net
-
-BLOCK = 2
-"""Side of the blocks of pixels that the convolutions see as one."""
-
-
-AROUND, DARK = 17, 0.03
-"""Pixels along the side of a neighbourhood, and what keeps the darkest from counting most."""
+from geneman.priors.bundled.geometry_network import read_network, unit
+from geneman.priors.bundled.jets import COUNT, MIRROR, jets
 
 
 @dataclass(frozen=True)
 class DetailWidths:
-    """Channels at each level, from half the image's side to a 16th."""
+    """Channels of the hidden layers."""
 
-    levels: tuple[int, ...] = (16, 32, 64, 96)
-    blocks: tuple[int, ...] = (1, 2, 2, 2)
-    """Residual blocks at each level, each way."""
+    hidden: tuple[int, ...] = (96, 96)
 
 
 STANDARD_DETAIL = DetailWidths()
-"""0.9 million weights: 1.7 MB in half precision."""
+"""17,666 weights: 36 KB in half precision."""
 
 
 class DetailNetwork(nn.Module):
-    """A U-Net that adds to given normals. Nothing is normalised: a part is judged as the whole."""
+    """A perceptron that tells from a pixel's jet how far its smooth normal has to turn."""
 
     def __init__(self, widths: DetailWidths) -> None:
         super().__init__()
         self.widths = widths
-        levels, counts = widths.levels, widths.blocks
-        self.enter = nn.Conv2d(8 * BLOCK**2, levels[0], 3, padding=1)
-        self.down, self.shrink, self.up, self.grow = u_net(levels, counts, _Plain)
-        self.leave = nn.Conv2d(levels[0], 3 * BLOCK**2, 3, padding=1)
+        layers: list[nn.Module] = []
+        for given, width in zip((COUNT, *widths.hidden), widths.hidden, strict=False):
+            layers += [nn.Linear(given, width), nn.SiLU()]
+        self.hidden = nn.Sequential(*layers)
+        self.leave = nn.Linear(widths.hidden[-1], 2)
+        self.register_buffer("mirror", MIRROR.clone(), persistent=False)
         # Untrained, it leaves the normals as they are.
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # there is one
+        nn.init.zeros_(self.leave.bias)
 
-    def forward(
-        self, photo: Float[Tensor, "b 4 s s"], normal: Float[Tensor, "b 3 s s"]
-    ) -> Float[Tensor, "b 3 s s"]:
-        """Draw the details that a photo shows into smooth normals.
+    def forward(self, given: Float[Tensor, "n j"]) -> Float[Tensor, "n 2"]:
+        """Give what is added to the normals across and up, before they are made unit again.
 
-        Args:
-            photo: As `geometry_network.shown` lays it out.
-            normal: Unit, camera frame; anything outside the person.
-
-        Returns:
-            Unit normals, camera frame.
+        It is asked about the mirror image, too: what it says of both is one.
         """
-        cover = (photo[:, 3:] + 1) / 2
-        given = torch.cat([photo, normal * cover, contrast(photo)], dim=1)
-        x = self.enter(pixel_unshuffle(given, BLOCK))
-        x, _ = through(x, (self.down, self.shrink, self.up, self.grow))
-        return unit(normal + pixel_shuffle(self.leave(silu(x)).float(), BLOCK))
+        once: Tensor = self.leave(self.hidden(given))
+        again: Tensor = self.leave(self.hidden(given * self.get_buffer("mirror")))
+        return torch.stack([once[..., 0] - again[..., 0], once[..., 1] + again[..., 1]], -1) / 2
 
 
-def contrast(photo: Float[Tensor, "b 4 s s"]) -> Float[Tensor, "b 1 s s"]:
-    """Give how much lighter each pixel is than what is around it: black cloth has folds, too.
+@torch.no_grad()
+def drawn(
+    network: DetailNetwork, photo: Float[Tensor, "b 4 s s"], normal: Float[Tensor, "b 3 s s"]
+) -> Float[Tensor, "b 3 s s"]:
+    """Draw the details that photos show into smooth normals.
 
     Args:
+        network: A trained one.
         photo: As `geometry_network.shown` lays it out.
+        normal: Unit, camera frame; anything outside the person.
+
+    Returns:
+        Unit normals, camera frame; outside the person the smooth ones.
     """
-    cover = (photo[:, 3:] + 1) / 2
-    light = photo[:, :3].mean(dim=1, keepdim=True) * PAPER + PAPER * cover
-    tone = (light / cover.clamp_min(1e-2) + DARK).log() * cover
-    around = _around(tone) / _around(cover).clamp_min(1e-2)
-    return ((tone - around * cover) * 3).clamp(-2, 2)
-
-
-def _around(plane: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 1 s s"]:
-    """Give the means of neighbourhoods: down, then across, which costs a sixth."""
-    down = avg_pool2d(plane, (AROUND, 1), 1, (AROUND // 2, 0))
-    return avg_pool2d(down, (1, AROUND), 1, (0, AROUND // 2))
-
-
-class _Plain(nn.Module):
-    """Two convolutions beside a shortcut."""
-
-    def __init__(self, width: int, out: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, out, 3, padding=1)
-        self.second = nn.Conv2d(out, out, 3, padding=1)
-        self.shortcut = nn.Identity() if width == out else nn.Conv2d(width, out, 1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-        """Add what the convolutions find."""
-        out: Tensor = self.shortcut(x) + self.second(silu(self.first(silu(x))))
-        return out
+    found = normal.clone()
+    inside = photo[:, 3] > -1
+    seen = jets(photo, normal).movedim(1, -1)[inside]
+    found[:, :2].movedim(1, -1)[inside] += network(seen)
+    return unit(found)
 
 
 def read_detail_weights(path: Path) -> tuple[DetailNetwork, dict[str, object]]:
     """Give the network that a file holds, ready to be asked, and its training record."""
-    return read_network(
-        path,
-        lambda shape: DetailNetwork(DetailWidths(tuple(shape["levels"]), tuple(shape["blocks"]))),
-    )
+    return read_network(path, lambda shape: DetailNetwork(DetailWidths(tuple(shape["hidden"]))))
