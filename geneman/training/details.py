@@ -15,23 +15,25 @@ from torch.nn.functional import interpolate
 from geneman.curation.synthetic.people import People
 from geneman.curation.synthetic.sample import Sample
 from geneman.device import quick_products
-from geneman.priors.bundled.detail_network import DetailNetwork, drawn
+from geneman.priors.bundled.detail_network import DetailNetwork, detailed, turned
 from geneman.priors.bundled.geometry_network import BLOCK, GeometryNetwork, shown, unit
 from geneman.priors.bundled.geometry_prior import GeometryPrior
-from geneman.priors.bundled.jets import SCALES, blurred, jets
-from geneman.training.geometry_batches import Batch, Planes
+from geneman.priors.bundled.jets import SCALES, blurred_within, jets
+from geneman.training.geometry_batches import AnyBatch, Batch
 from geneman.training.geometry_card import detail_card
 from geneman.training.geometry_losses import degrees
 from geneman.training.loop import Losses
 
 
 @dataclass(frozen=True)
-class JetBatch(Planes):
-    """Pixels' jets, and how far their smooth normals are to turn."""
+class JetBatch(AnyBatch):
+    """Pixels' jets, their smooth normals, and what those are to become."""
 
     jets: Float[Tensor, "b k j"]
-    turn: Float[Tensor, "b k 2"]
-    """Across and up, without what is wider than the widest jet: that is the geometry prior's."""
+    smooth: Float[Tensor, "b k 3"]
+    """Unit, camera frame."""
+    wanted: Float[Tensor, "b k 3"]
+    """The true ones, but for errors wider than the widest jet: those are the geometry prior's."""
 
     def mirrored(self, which: Bool[Tensor, "b"]) -> "JetBatch":
         """Leave all as it is: the network says the same of a mirror image."""
@@ -43,10 +45,12 @@ class JetBatch(Planes):
 class DetailLesson:
     """A photo's jets beside the true normals."""
 
-    smooth: GeometryNetwork
+    network: GeometryNetwork
+    """Gives the smooth ones."""
     look: int
     """Pixels along the side of what it sees."""
     pixels: int
+    """Pixels of each sample from which details are learnt."""
     file: str = "detail.safetensors"
 
     @staticmethod
@@ -56,27 +60,16 @@ class DetailLesson:
         return DetailLesson(prior.network, prior.look, pixels)
 
     def batch(self, samples: list[Sample]) -> JetBatch:
-        """Look at samples, and keep pixels all over each person."""
-        whole = Batch.of(samples)
-        photo, smooth = self._seen(whole)
-        inside = whole.inside.to(photo)
-        error = (whole.normal - smooth)[:, :2] * inside
-        found = jets(photo, smooth), error - blurred(error, inside, SCALES[-1])
-        kept = [_spread(where, self.pixels) for where in whole.inside[:, 0]]
-        return JetBatch(
-            *(
-                torch.stack(
-                    [plane.flatten(1)[:, at].T for plane, at in zip(planes, kept, strict=True)]
-                )
-                for planes in found
-            )
-        )
+        """Keep pixels all over each person, one by one: jets of whole pictures are large."""
+        first, *others = (self._of_one(sample) for sample in samples)
+        return first.beside(others)
 
-    def losses(self, network: nn.Module, batch: Planes, _generator: torch.Generator) -> Losses:
-        """Compare turns with the true ones."""
+    def losses(self, network: nn.Module, batch: AnyBatch, _generator: torch.Generator) -> Losses:
+        """Compare normals with what they are to become."""
         assert isinstance(batch, JetBatch)
-        found = network(batch.jets.flatten(0, 1))
-        return {"turn": (found - batch.turn.flatten(0, 1)).square().sum(dim=1).mean()}
+        jets, smooth, wanted = (getattr(batch, name).flatten(0, 1) for name in batch.names())
+        found = turned(smooth, network(jets))
+        return {"turn": (found - wanted).square().sum(dim=1).mean()}
 
     @torch.no_grad()
     def examined(self, network: nn.Module, people: People, count: int) -> dict[str, float]:
@@ -87,7 +80,7 @@ class DetailLesson:
         for index in range(count):
             whole = Batch.of([people.sample(index)])
             photo, smooth = self._seen(whole)
-            found = drawn(network, photo.to(device), smooth.to(device)).cpu()
+            found = detailed(network, photo.to(device), smooth.to(device)).cpu()
             for name, normal in zip(sums, (smooth, found), strict=True):
                 apart = degrees(normal, whole.normal)[whole.inside[:, 0]]
                 sums[name] += float(apart.mean()) / count
@@ -101,6 +94,16 @@ class DetailLesson:
         """Write what is to be known about the weights."""
         return detail_card(record)
 
+    def _of_one(self, sample: Sample) -> JetBatch:
+        whole = Batch.of([sample])
+        photo, smooth = self._seen(whole)
+        inside = whole.inside.to(photo)
+        wide = blurred_within(whole.normal - smooth, inside, SCALES[-1])
+        pixels = whole.inside.flatten().nonzero()[:, 0]
+        kept = pixels[torch.linspace(0, len(pixels) - 1, self.pixels).long()]
+        planes = jets(photo, smooth), smooth, unit(whole.normal - wide)
+        return JetBatch(*(plane.flatten(2)[..., kept].mT for plane in planes))
+
     @torch.no_grad()
     def _seen(self, whole: Batch) -> tuple[Float[Tensor, "b 4 s s"], Float[Tensor, "b 3 s s"]]:
         """Give the photos as networks see them, and their smooth normals."""
@@ -110,11 +113,5 @@ class DetailLesson:
         if bones.shape[-1] != self.look // BLOCK:
             bones = interpolate(bones, size=(self.look // BLOCK,) * 2, mode="area")
         with quick_products(photo.device):
-            found = self.smooth(small.contiguous(memory_format=torch.channels_last), bones)
+            found = self.network(small.contiguous(memory_format=torch.channels_last), bones)
         return photo, unit(interpolate(found.normal, size=photo.shape[-2:], mode="bilinear"))
-
-
-def _spread(where: Bool[Tensor, "s s"], count: int) -> Tensor:
-    """Give the numbers of pixels all over a person."""
-    pixels = where.flatten().nonzero()[:, 0]
-    return pixels[torch.linspace(0, len(pixels) - 1, count).long()]

@@ -27,14 +27,14 @@ APART = 24
 """Steps after which a sample is shown again."""
 
 
-Collate = Callable[[list[Sample]], "Planes"]
+Collate = Callable[[list[Sample]], "AnyBatch"]
 """Makes a batch of samples, wherever they are rendered."""
 
 
-Kind = TypeVar("Kind", bound="Planes")
+Kind = TypeVar("Kind", bound="AnyBatch")
 
 
-class Planes:
+class AnyBatch:
     """Tensors of the same samples, side by side: what its dataclasses have in common."""
 
     @classmethod
@@ -84,7 +84,7 @@ class Planes:
 
 
 @dataclass(frozen=True)
-class Batch(Planes):
+class Batch(AnyBatch):
     """Samples' pictures, channels first."""
 
     DIRECTIONS: ClassVar[tuple[str, ...]] = ("normal", "hidden_normal")
@@ -151,7 +151,7 @@ class _Packed:
 
     collate: Collate
 
-    def __call__(self, samples: list[Sample]) -> Planes:
+    def __call__(self, samples: list[Sample]) -> AnyBatch:
         return self.collate(samples).packed()
 
 
@@ -163,7 +163,7 @@ def batches(
     device: torch.device,
     shows: int = 1,
     collate: Collate = Batch.of,
-) -> Iterator[Planes]:
+) -> Iterator[AnyBatch]:
     """Render ahead of the training, from a sample on.
 
     Args:
@@ -192,9 +192,9 @@ def batches(
     return (batch.unpacked() for batch in islice(recalled(arriving, shows), earlier, None))
 
 
-def recalled(batches: Iterable[Planes], shows: int) -> Iterator[Planes]:
+def recalled(batches: Iterable[AnyBatch], shows: int) -> Iterator[AnyBatch]:
     """Show each batch again, `shows` times in all, beside those that come `APART` steps later."""
-    kept: deque[Planes] = deque(maxlen=(shows - 1) * APART + 1)
+    kept: deque[AnyBatch] = deque(maxlen=(shows - 1) * APART + 1)
     for batch in batches:
         kept.appendleft(batch)
         yield batch.beside([kept[age] for age in range(APART, len(kept), APART)])

@@ -42,9 +42,10 @@ from geneman.priors.bundled.geometry_network import (
     shown,
     shown_bones,
 )
+from geneman.priors.bundled.geometry_prior import FINE
 from geneman.progress import Report, StepDone
 from geneman.training.details import DetailLesson
-from geneman.training.geometry_batches import Batch, Planes
+from geneman.training.geometry_batches import AnyBatch, Batch
 from geneman.training.geometry_card import model_card
 from geneman.training.geometry_losses import losses, validate
 from geneman.training.geometry_trust import measure_trust
@@ -70,7 +71,7 @@ class BothSidesLesson:
     batch = staticmethod(Batch.of)
     card = staticmethod(model_card)
 
-    def losses(self, network: nn.Module, batch: Planes, _generator: torch.Generator) -> Losses:
+    def losses(self, network: nn.Module, batch: AnyBatch, _generator: torch.Generator) -> Losses:
         """Compare both sides with the truth."""
         assert isinstance(batch, Batch)
         photo = shown(batch.colour, batch.cover).contiguous(memory_format=torch.channels_last)
@@ -116,7 +117,8 @@ def train(
     Raises:
         MeshFileError: The folder holds no avatar.
         OptionError: There is no such device here, a batch is no multiple of its samples' shows,
-            these weights cannot be read, or the folder's training is another.
+            details are to be learnt at another size than they are drawn at, these weights cannot
+            be read, or the folder's training is another.
     """
     if config.batch % config.shows:
         raise OptionError(
@@ -125,6 +127,12 @@ def train(
             remedy=f"take batch {(config.batch // config.shows + 1) * config.shows}",
         )
     details = config.part == "details"
+    if details and config.size != FINE:
+        raise OptionError(
+            f"details are learnt from pictures of {FINE} pixels, as they are drawn",
+            value=f"--size {config.size}",
+            remedy=f"add --size {FINE}",
+        )
     lesson: Lesson = DetailLesson.of(config.pixels) if details else BothSidesLesson()
     network = _first(widths, start_from, config)
     if config.part == "colours":

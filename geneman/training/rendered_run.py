@@ -19,7 +19,7 @@ from geneman.errors import OptionError
 from geneman.priors.bundled.geometry_network import write_weights
 from geneman.storage import write_whole
 from geneman.training.checkpoints import FileCheckpoints, Stateful, capture
-from geneman.training.geometry_batches import Planes, batches
+from geneman.training.geometry_batches import AnyBatch, batches
 from geneman.training.learning_curves import draw, note, read
 from geneman.training.loop import Losses
 from geneman.training.steps import Average, OrthogonalSteps, sorted_weights
@@ -77,10 +77,10 @@ class Lesson(Protocol):
     def file(self) -> str:
         """Name of the weights."""
 
-    def batch(self, samples: list[Sample]) -> Planes:
+    def batch(self, samples: list[Sample]) -> AnyBatch:
         """Lay samples side by side, with what else is to be known of them; where they are made."""
 
-    def losses(self, network: nn.Module, batch: Planes, generator: torch.Generator) -> Losses:
+    def losses(self, network: nn.Module, batch: AnyBatch, generator: torch.Generator) -> Losses:
         """Compare what the network finds in a batch with the truth."""
 
     def examined(self, network: nn.Module, people: People, count: int) -> dict[str, float]:
@@ -124,7 +124,7 @@ class Run:
             "kernels": self.steps,
         }
         self.checkpoints = FileCheckpoints(out / "checkpoint.safetensors", interval=120.0)
-        self.batches: Iterator[Planes] | None = None
+        self.batches: Iterator[AnyBatch] | None = None
         self.clock = Timed.of(out, config.minutes, config.write_every)
 
     def refuse_others(self) -> None:

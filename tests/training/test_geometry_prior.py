@@ -318,7 +318,8 @@ def test_colours_can_be_trained_alone(tmp_path, monkeypatch):
 
 
 @avatars
-def test_details_are_trained_beside_the_geometry_prior_and_go_on(tmp_path):
+def test_details_are_trained_beside_the_geometry_prior_and_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("geneman.training.geometry_prior.FINE", 64)
     people = some_people(tmp_path / "people")
     config = GeometryTraining(
         minutes=0.02, batch=2, size=64, workers=1, device="cpu", validation=1, part="details"
@@ -342,13 +343,25 @@ def detail_lesson():
 
 
 def test_details_are_learnt_from_pixels_all_over_a_person_and_leave_out_what_is_wide(samples):
-    batch = detail_lesson().batch(samples)
+    lesson, whole = detail_lesson(), Batch.of(samples)
+    batch = lesson.batch(samples)
     assert len(batch) == 2
     assert batch.jets.shape == (2, 200, COUNT)
-    assert batch.turn.shape == (2, 200, 2)
-    assert batch.turn.mean(dim=1).abs().max() < 0.3 * batch.turn.abs().mean()
+    _, smooth = lesson._seen(whole)
+    errors = ((whole.normal - smooth)[i][:, whole.inside[i, 0]] for i in range(2))
+    wide = torch.stack([error.mean(dim=1) for error in errors])
+    left = (batch.wanted - batch.smooth).mean(dim=1)
+    assert left[:, :2].norm() < 0.5 * wide[:, :2].norm()
+    for plane in (batch.smooth, batch.wanted):
+        torch.testing.assert_close(plane.norm(dim=2), torch.ones(2, 200))
     assert batch.mirrored(torch.tensor([True, False])) is batch
     assert len(batch.beside([batch])) == 4
+
+
+def test_details_are_refused_at_another_size_than_they_are_drawn_at(tmp_path):
+    config = GeometryTraining(part="details")
+    with pytest.raises(OptionError, match=r"512 pixels.*--size 256.*add --size 512"):
+        train(tmp_path, None, tmp_path / "out", config, print)
 
 
 def test_details_of_one_person_are_learnt_in_a_few_steps(samples):
@@ -388,6 +401,7 @@ def test_weights_that_cannot_be_read_are_refused_before_anything_is_rendered(tmp
 @pytest.mark.parametrize("part", ["all", "details"])
 def test_a_training_keeps_to_its_device(part, tmp_path, monkeypatch):
     monkeypatch.setattr("geneman.training.geometry_prior.TRUSTED", 1)
+    monkeypatch.setattr("geneman.training.geometry_prior.FINE", 64)
     monkeypatch.setattr("geneman.training.rendered_run.choose", torch.device)
     people = some_people(tmp_path / "people")
     config = GeometryTraining(

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from geneman.priors.bundled.geometry_network import read_network, unit
+from geneman.priors.bundled.geometry_network import read_network
 from geneman.priors.bundled.jets import COUNT, MIRROR, jets
 
 
@@ -52,25 +53,30 @@ class DetailNetwork(nn.Module):
         return torch.stack([once[..., 0] - again[..., 0], once[..., 1] + again[..., 1]], -1) / 2
 
 
+def turned(normal: Float[Tensor, "n 3"], turn: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
+    """Turn unit normals by what a network found; they stay unit."""
+    return normalize(torch.cat([normal[:, :2] + turn, normal[:, 2:]], dim=1), dim=1)
+
+
 @torch.no_grad()
-def drawn(
+def detailed(
     network: DetailNetwork, photo: Float[Tensor, "b 4 s s"], normal: Float[Tensor, "b 3 s s"]
 ) -> Float[Tensor, "b 3 s s"]:
     """Draw the details that photos show into smooth normals.
 
     Args:
         network: A trained one.
-        photo: As `geometry_network.shown` lays it out.
+        photo: As `geometry_network.shown` lays it out; 512 pixels a side.
         normal: Unit, camera frame; anything outside the person.
 
     Returns:
-        Unit normals, camera frame; outside the person the smooth ones.
+        Unit normals, camera frame; outside the person those that were given.
     """
-    found = normal.clone()
+    found = normal.movedim(1, -1).clone()
     inside = photo[:, 3] > -1
     seen = jets(photo, normal).movedim(1, -1)[inside]
-    found[:, :2].movedim(1, -1)[inside] += network(seen)
-    return unit(found)
+    found[inside] = turned(found[inside], network(seen))
+    return found.movedim(-1, 1)
 
 
 def read_detail_weights(path: Path) -> tuple[DetailNetwork, dict[str, object]]:

@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 from geneman.camera import REFERENCE
 from geneman.priors.bundle import ShapePrior, Surfaces
 from geneman.priors.bundled.bones import bone_maps
-from geneman.priors.bundled.detail_network import DetailNetwork, drawn, read_detail_weights
+from geneman.priors.bundled.detail_network import DetailNetwork, detailed, read_detail_weights
 from geneman.priors.bundled.geometry_network import (
     BLOCK,
     BothSides,
@@ -196,7 +196,7 @@ class GeometryPrior:
             return normal
         photo = _laid_out(colour, mask, FINE)
         smooth = torch.from_numpy(normal).float().movedim(-1, 0)[None]
-        found: Normals = drawn(self.detail, photo, smooth)[0].movedim(0, -1).double().numpy()
+        found: Normals = detailed(self.detail, photo, smooth)[0].movedim(0, -1).double().numpy()
         return found
 
 

@@ -16,7 +16,7 @@ SCALES = (1, 2, 4, 8, 16)
 """Standard deviations of the Gaussians, in pixels of a picture 512 wide; each power of two."""
 
 WIDEST = 2 * SCALES[-1]
-"""Beyond it nothing is looked at."""
+"""Standard deviation of the surroundings that the widest scale is compared with."""
 
 DARK = 0.02
 """Linear light that keeps black from counting most."""
@@ -29,13 +29,16 @@ COARSE = 4
 
 _TONE = ((8, 1), (6, -1), (6, 1), (6, 1), (6, 1), (8, -1))
 _TURN = ((15, -1), (10, 1), (15, -1), (15, 1))
-_CLOTH = ((12, 1), (6, 1), (8, 1))
+_CLOTH = ((6, 1), (3, 1), (5, 1))
 _SHAPE = ((4, -1), (5, 1), (3, -1), (4, 1), (2, 1), (12, 1), (12, -1), (12, -1), (12, 1))
 _LIGHT = ((2, -1), (1.2, 1), (1.2, 1))
 _PARTS = (*(_TONE + _TURN + _CLOTH) * len(SCALES), (0.6, 1), *_SHAPE, *_LIGHT, *((2, 1),) * 6)
 
 GAINS, MIRROR = (torch.tensor(column, dtype=torch.float32) for column in zip(*_PARTS, strict=True))
-"""What makes each number about 1, and its sign in a mirror."""
+"""What brings each number to the order of 1 on rendered people, and its sign in a mirror."""
+
+LIMIT = 2.0
+"""What numbers are held to: beyond those of rendered people a network can only guess."""
 
 COUNT = len(_PARTS)
 """Numbers a pixel: J."""
@@ -51,21 +54,21 @@ def jets(
         normal: Unit, camera frame; anything outside the person.
     """
     cover = (photo[:, 3:] + 1) / 2
-    tone, hues = _tone_and_hues(photo)
     light = light_of(photo, normal)
-    planes = torch.cat([tone, hues], dim=1)
-    smooth = [blurred(planes, cover, scale) for scale in (*SCALES, WIDEST)]
+    tone, hues = _tone_and_hues(photo)
+    seen = torch.cat([tone, hues], dim=1)
+    surroundings = [blurred_within(seen, cover, 2 * scale) for scale in SCALES]
     parts = []
-    for scale, here, wider in zip(SCALES, smooth, smooth[1:], strict=False):
-        parts += _around(scale, here, here - wider, tone, light, cover)
-    known = blurred(normal, cover, SCALES[-1])
-    across, down = _slopes(blurred(normal, cover, 2))
-    parts += [smooth[-1][:, :1], (normal - known)[:, :2], known]
+    for scale, around in zip(SCALES, surroundings, strict=True):
+        parts += _at(scale, seen, around, light, cover)
+    known = blurred_within(normal, cover, SCALES[-1])
+    across, down = _slopes(blurred_within(normal, cover, 2))
+    parts += [surroundings[-1][:, :1], (normal - known)[:, :2], known]
     parts += [across[:, :2], down[:, :2]]
     parts += [light[..., None, None].expand(-1, -1, *photo.shape[-2:])]
     parts += [_gaussian(cover, scale) for scale in (*SCALES, WIDEST)]
-    found = torch.cat(parts, dim=1) * GAINS.to(photo)[:, None, None]
-    return found.clamp(-5, 5)
+    found = torch.cat(parts, dim=1)
+    return found.mul_(GAINS.to(photo)[:, None, None]).clamp_(-LIMIT, LIMIT)
 
 
 def light_of(
@@ -82,9 +85,10 @@ def light_of(
     cover = (photo[:, 3:] + 1) / 2
     share, turned, tone = (
         avg_pool2d(plane, COARSE).flatten(2)
-        for plane in (cover, normal * cover, _tone_and_hues(photo)[0])
+        for plane in (cover, normal * cover, _tone_and_hues(photo)[0] * cover)
     )
     inside = (share > 0.9).to(share)  # noqa: PLR2004 (not the outline, which is half backdrop)
+    turned, tone = (plane / share.clamp_min(1e-3) for plane in (turned, tone))
     count = inside.sum(dim=2, keepdim=True).clamp_min(1)
     tone = tone - (tone * inside).sum(dim=2, keepdim=True) / count
     usual = ((tone * inside).square().sum(dim=2, keepdim=True) / count).sqrt()
@@ -96,27 +100,28 @@ def light_of(
     return found[:, 1:, 0]
 
 
-def blurred(planes: Tensor, cover: Tensor, scale: int) -> Tensor:
+def blurred_within(planes: Tensor, cover: Tensor, scale: int) -> Tensor:
     """Blur the person alone, and carry what is blurred beyond the outline."""
-    weighed = _gaussian(torch.cat([planes * cover, cover], dim=1), scale)
-    return weighed[:, :-1] / weighed[:, -1:].clamp_min(1e-3)
+    return _enlarged(_within(planes, cover, scale), planes)
 
 
-def _around(
-    scale: int, here: Tensor, band: Tensor, tone: Tensor, light: Tensor, cover: Tensor
-) -> list[Tensor]:
+def _at(scale: int, seen: Tensor, around: Tensor, light: Tensor, cover: Tensor) -> list[Tensor]:
     """Give one scale's numbers: the jet of the tone, what light makes of it, and the cloth."""
-    across, down = _slopes(here * scale)
-    bent, twisted = _slopes(across[:, :1] * scale)
-    tall = _slopes(down[:, :1] * scale)[1]
-    swing, lamp = band[:, :1], light[..., None, None]
-    towards = swing * lamp[:, :2]
+    small = _within(seen, cover, scale)
+    # In cells, where they are exact: between enlarged cells there is nothing to derive.
+    across, down = (slope * (scale / _cell(scale)) for slope in _slopes(small))
+    (bent, twisted), (_, tall) = (_slopes(slope[:, :1]) for slope in (across, down))
+    second = torch.cat([bent, tall, twisted], dim=1) * (scale / _cell(scale))
+    edge = (across[:, 1:].abs() + down[:, 1:].abs()).sum(dim=1, keepdim=True)
+    found = _enlarged(torch.cat([small, across[:, :1], down[:, :1], second, edge], dim=1), seen)
+    here, slopes, second, edge = found.split((seen.shape[1], 2, 3, 1), dim=1)
+    band, lamp = here - around, light[..., None, None]
+    towards = band[:, :1] * lamp[:, :2]
     # How far each normal would have to turn, were its tone the light's doing alone.
     turn = towards / (lamp.square().sum(dim=1, keepdim=True) + DIM)
     hue = band[:, 1:].abs().sum(dim=1, keepdim=True)
-    edge = (across[:, 1:].abs() + down[:, 1:].abs()).sum(dim=1, keepdim=True)
-    rough = blurred((tone - here[:, :1]).abs(), cover, 2 * scale)
-    return [swing, across[:, :1], down[:, :1], bent, tall, twisted, towards, turn, hue, edge, rough]
+    rough = blurred_within((seen - here)[:, :1].abs(), cover, 2 * scale)
+    return [band[:, :1], slopes, second, towards, turn, hue, edge, rough]
 
 
 def _tone_and_hues(photo: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,15 +144,36 @@ def _slopes(planes: Tensor) -> tuple[Tensor, Tensor]:
     return across, (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
 
 
+def _cell(scale: int) -> int:
+    """Give the side of the cells in which a Gaussian is wide enough: a quarter of its deviation."""
+    return max(scale // 4, 1)
+
+
+def _within(planes: Tensor, cover: Tensor, scale: int) -> Tensor:
+    """Blur the person alone, in cells."""
+    weighed = _in_cells(torch.cat([planes * cover, cover], dim=1), scale)
+    return weighed[:, :-1] / weighed[:, -1:].clamp_min(1e-3)
+
+
 def _gaussian(planes: Tensor, scale: int) -> Tensor:
-    """Blur planes; wide Gaussians in cells of half their deviation, which costs next to nothing."""
-    cell = max(scale // 2, 1) if scale > 2 else 1  # noqa: PLR2004 (fine ones look at pixels)
+    return _enlarged(_in_cells(planes, scale), planes)
+
+
+def _in_cells(planes: Tensor, scale: int) -> Tensor:
+    """Blur planes, and leave them in cells, which costs next to nothing where they are large."""
+    cell, channels = _cell(scale), planes.shape[1]
     deviation = scale / cell
     reach = int(3 * deviation)
     along = torch.arange(-reach, reach + 1).to(planes)
     kernel = (-(along / deviation).square() / 2).exp()
-    kernel = (kernel / kernel.sum()).expand(planes.shape[1], 1, -1)
+    kernel = (kernel / kernel.sum()).expand(channels, 1, -1)
     small = pad(avg_pool2d(planes, cell) if cell > 1 else planes, (reach,) * 4)
-    once = conv2d(small, kernel[..., None], groups=planes.shape[1])
-    found = conv2d(once, kernel[:, :, None], groups=planes.shape[1])
-    return interpolate(found, scale_factor=float(cell), mode="bilinear") if cell > 1 else found
+    once = conv2d(small, kernel[..., None], groups=channels)
+    return conv2d(once, kernel[:, :, None], groups=channels)
+
+
+def _enlarged(cells: Tensor, like: Tensor) -> Tensor:
+    """Give cells as pixels again, between them a blend."""
+    if cells.shape[-1] == like.shape[-1]:
+        return cells
+    return interpolate(cells, size=like.shape[-2:], mode="bilinear")

@@ -1,4 +1,4 @@
-"""The shape that both networks of the geometry prior have: down level by level, and up again.
+"""The shape of the geometry prior's network: down level by level, and up again.
 
 The lists belong to the network itself, so that weights keep their names.
 """
