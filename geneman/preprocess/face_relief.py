@@ -16,6 +16,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
+from scipy.spatial import cKDTree
 from skimage import transform
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -40,6 +41,9 @@ COARSE = 128
 """Pixels along the window's side at which the smooth surface is computed."""
 YIELDING = 1e-4
 """How far the surface gives way to be smooth (thin plate's weight, window's units)."""
+CROWDED = 0.03
+"""Half sides of the window within which points are too near each other to be believed: those of
+closed lips lie in front of one another, and a surface through them all would be a comb."""
 SEAM = 0.12
 """Of the face's longer side: how far from its edge the face is followed in full."""
 
@@ -190,7 +194,10 @@ def _heights(points: NDArray[np.float64], triangles: Int64[ndarray, "t 3"], grid
         return np.full((grid, grid), np.nan)
     steps = (np.arange(COARSE) + 0.5) * (2 / COARSE) - 1
     x, y = np.meshgrid(steps, -steps)
-    plate = RBFInterpolator(points[seen, :2], points[seen, 2], smoothing=YIELDING)
+    flat, nearest = points[seen, :2], cKDTree(points[seen, :2])
+    apart = np.maximum(nearest.query(flat, k=2)[0][:, 1], CROWDED / 10)
+    yielding = YIELDING * np.maximum(1, CROWDED / apart) ** 4
+    plate = RBFInterpolator(flat, points[seen, 2], smoothing=yielding)
     coarse = plate(np.stack([x, y], axis=-1).reshape(-1, 2)).reshape(COARSE, COARSE)
     fine = transform.resize(coarse, (grid, grid), order=3, mode="edge")
     heights: Map = np.where(covered, fine, np.nan)

@@ -120,3 +120,24 @@ def test_normals_turn_with_the_relief():
     assert found.normal[pixel(0.1, 0.2 + 0.4 * RADIUS)][1] == pytest.approx(0.4, abs=0.05)
     torch.testing.assert_close(found.normal[0, 0], towards[0, 0])
     assert found.hidden is hidden
+
+
+def test_points_that_crowd_at_other_depths_yield(monkeypatch):
+    points, triangles = cap()
+    plain = engraved(flat_depth(), everywhere(), points, triangles).depth
+    row = np.stack([np.linspace(-0.25, 0.25, 12) * RADIUS + 0.1, np.full(12, 0.2)], axis=-1)
+    beneath = -np.sqrt(1 - ((row - (0.1, 0.2)) ** 2).sum(1) / RADIUS**2) * RADIUS
+    lips = [
+        np.column_stack([row + np.array([0, apart]), beneath + deep])
+        for apart, deep in ((0.0, -0.012), (0.002, 0.012))
+    ]
+    crowded = np.concatenate([points, *lips]).astype(np.float32)
+    (top, left), (bottom, right) = pixel(0.0, 0.22), pixel(0.2, 0.18)
+
+    def comb():
+        depth = engraved(flat_depth(), everywhere(), crowded, triangles).depth
+        return np.abs(np.diff((depth - plain)[top:bottom, left:right], n=2, axis=1)).mean()
+
+    yielding = comb()
+    monkeypatch.setattr("geneman.preprocess.face_relief.CROWDED", 1e-9)
+    assert yielding < 0.7 * comb()
