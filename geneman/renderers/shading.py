@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, normalize
 
 from geneman.camera import Orbit
+from geneman.colour import to_linear, to_srgb
 from geneman.kernels.rasterise import Raster, corner_weights, rasterise
 from geneman.mesh import Mesh, TexturedMesh, vertex_normals
 
@@ -237,18 +238,6 @@ def fitted(
         need = torch.maximum(across.abs(), up.abs()) * (orbit.focal / fill) + nearer
         distance = max(distance, float(need.max()))
     return Orbit(azimuths[0], elevation_deg, distance, fov_deg, around.centre)
-
-
-def to_linear(colour: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-    """Turn sRGB into linear light (IEC 61966-2-1)."""
-    curved = ((colour.clamp(min=0) + 0.055) / 1.055) ** 2.4
-    return torch.where(colour <= 0.04045, colour / 12.92, curved)  # noqa: PLR2004 (sRGB)
-
-
-def to_srgb(light: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-    """Turn linear light into sRGB: the inverse of `to_linear`."""
-    curved = 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
-    return torch.where(light <= 0.0031308, light * 12.92, curved)  # noqa: PLR2004 (sRGB)
 
 
 def _see(mesh: Mesh, orbit: Orbit, samples: int) -> Raster:

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from geneman.curation.synthetic.people import People
 from geneman.curation.synthetic.sample import Sample
 from geneman.device import quick_products
+from geneman.priors.bundled.bones import bone_maps
 from geneman.priors.bundled.detail_network import DetailNetwork, detailed, turned
 from geneman.priors.bundled.geometry_network import BLOCK, GeometryNetwork, shown, unit
 from geneman.priors.bundled.geometry_prior import GeometryPrior
@@ -23,6 +24,9 @@ from geneman.training.geometry_batches import AnyBatch, Batch
 from geneman.training.geometry_card import detail_card
 from geneman.training.geometry_losses import degrees
 from geneman.training.loop import Losses
+
+WASHED = 0.85
+"""Share of people in plain clothes, where details are learnt: painted folds teach to see none."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,7 @@ class DetailLesson:
         device = next(network.parameters()).device
         sums = {"smooth_normal_deg": 0.0, "normal_deg": 0.0}
         for index in range(count):
-            whole = Batch.of([people.sample(index)])
-            photo, smooth = self._seen(whole)
+            whole, photo, smooth = self._seen(people.sample(index))
             found = detailed(network, photo.to(device), smooth.to(device)).cpu()
             for name, normal in zip(sums, (smooth, found), strict=True):
                 apart = degrees(normal, whole.normal)[whole.inside[:, 0]]
@@ -92,11 +95,10 @@ class DetailLesson:
 
     def card(self, record: Mapping[str, Any]) -> str:
         """Write what is to be known about the weights."""
-        return detail_card(record)
+        return detail_card(record, WASHED)
 
     def _of_one(self, sample: Sample) -> JetBatch:
-        whole = Batch.of([sample])
-        photo, smooth = self._seen(whole)
+        whole, photo, smooth = self._seen(sample)
         inside = whole.inside.to(photo)
         wide = blurred_within(whole.normal - smooth, inside, SCALES[-1])
         pixels = whole.inside.flatten().nonzero()[:, 0]
@@ -105,13 +107,14 @@ class DetailLesson:
         return JetBatch(*(plane.flatten(2)[..., kept].mT for plane in planes))
 
     @torch.no_grad()
-    def _seen(self, whole: Batch) -> tuple[Float[Tensor, "b 4 s s"], Float[Tensor, "b 3 s s"]]:
-        """Give the photos as networks see them, and their smooth normals."""
+    def _seen(
+        self, sample: Sample
+    ) -> tuple[Batch, Float[Tensor, "1 4 s s"], Float[Tensor, "1 3 s s"]]:
+        """Give a batch of one sample, its photo as networks see it, and its smooth normals."""
+        whole = Batch.of([sample])
         photo = shown(whole.colour, whole.cover)
         small = interpolate(photo, size=(self.look, self.look), mode="area")
-        bones = whole.bones
-        if bones.shape[-1] != self.look // BLOCK:
-            bones = interpolate(bones, size=(self.look // BLOCK,) * 2, mode="area")
+        bones = bone_maps(sample.landmarks[None], self.look // BLOCK)
         with quick_products(photo.device):
             found = self.network(small.contiguous(memory_format=torch.channels_last), bones)
-        return photo, unit(interpolate(found.normal, size=photo.shape[-2:], mode="bilinear"))
+        return whole, photo, unit(interpolate(found.normal, size=photo.shape[-2:], mode="bilinear"))

@@ -64,12 +64,14 @@ to the truth, with which it is used: {trust or "not measured"}.
 """
 
 
-def detail_card(record: Mapping[str, Any]) -> str:
+def detail_card(record: Mapping[str, Any], washed: float) -> str:
     """Write what is to be known about the detail network's weights.
 
     Args:
         record: As `model_card` takes it.
+        washed: Share of the people that wore plain clothes.
     """
+    plain = f"{100 * washed:.0f} %"
     return f"""\
 # Detail network
 
@@ -82,7 +84,7 @@ Licence: Apache-2.0.
 ## Data
 
 {DATA}
-85 % of the people wear plain clothes: textures have folds painted on that the surface does not
+{plain} of the people wear plain clothes: textures have folds painted on that the surface does not
 have.
 
 ## Training

@@ -44,7 +44,7 @@ from geneman.priors.bundled.geometry_network import (
 )
 from geneman.priors.bundled.geometry_prior import FINE
 from geneman.progress import Report, StepDone
-from geneman.training.details import DetailLesson
+from geneman.training.details import WASHED, DetailLesson
 from geneman.training.geometry_batches import AnyBatch, Batch
 from geneman.training.geometry_card import model_card
 from geneman.training.geometry_losses import losses, validate
@@ -56,9 +56,6 @@ from geneman.training.timed import ENDLESS
 STAGE = "geometry_prior"
 WEIGHTS_FILE = "geometry.safetensors"
 
-
-WASHED = 0.85
-"""Share of people in plain clothes, where details are learnt: painted folds teach to see none."""
 
 TRUSTED = 8
 """Samples on which the network is compared with the inflation, which takes seconds for each."""

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from geneman.camera import Orbit
+from geneman.colour import to_linear, to_srgb
 from geneman.errors import MissingComponentError, OptionError
 from geneman.mesh import Mesh
 from geneman.renderers.pictures import check_animation, strip, turn, write_animation
@@ -18,8 +19,6 @@ from geneman.renderers.shading import (
     photograph,
     seated,
     sky_light,
-    to_linear,
-    to_srgb,
 )
 from tests.textured import textured_figure
 

@@ -107,7 +107,7 @@ class GeometryNetwork(nn.Module):
         levels, counts = widths.levels, widths.blocks
         self.enter = nn.Conv2d(4 * BLOCK**2, levels[0], 3, padding=1)
         self.bones = nn.Conv2d(widths.bones, levels[0], 3, padding=1) if widths.bones else None
-        self.down, self.shrink, self.up, self.grow = u_net(levels, counts, _Residual)
+        self.down, self.shrink, self.up, self.grow = u_net(levels, counts)
         self.finer = nn.Conv2d(levels[0], 4 * widths.fine, 3, padding=1)
         self.detail = nn.Conv2d(widths.fine + 4 * HALF**2, widths.fine, 3, padding=1)
         self.visible = nn.Conv2d(widths.fine, sum(VISIBLE) * HALF**2, 3, padding=1)
@@ -272,27 +272,6 @@ def _alike(shuffled: nn.Conv2d) -> None:
         first = shuffled.weight[:: HALF**2].clone()
         shuffled.weight.copy_(first.repeat_interleave(HALF**2, dim=0))
         nn.init.zeros_(shuffled.bias)  # type: ignore[arg-type]  # there is one
-
-
-class _Residual(nn.Module):
-    """Two normalised convolutions beside a shortcut."""
-
-    def __init__(self, width: int, out: int) -> None:
-        super().__init__()
-        self.first_norm = nn.GroupNorm(8, width)
-        self.first = nn.Conv2d(width, out, 3, padding=1)
-        self.second_norm = nn.GroupNorm(8, out)
-        self.second = nn.Conv2d(out, out, 3, padding=1)
-        self.shortcut = nn.Identity() if width == out else nn.Conv2d(width, out, 1)
-        # The block begins as its shortcut, which keeps deep networks calm at first.
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-        """Add what the convolutions find."""
-        inner = self.first(silu(self.first_norm(x)))
-        inner = self.second(silu(self.second_norm(inner)))
-        out: Tensor = self.shortcut(x) + inner
-        return out
 
 
 def write_weights(

@@ -5,11 +5,14 @@ Of light on cloth and skin they tell how the surface turns: slopes towards the l
 valleys darker. B images, S pixels along a side (a multiple of 16), J numbers a pixel.
 """
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
+from geneman.colour import to_linear
 from geneman.priors.bundled.geometry_network import PAPER
 
 SCALES = (1, 2, 4, 8, 16)
@@ -57,13 +60,13 @@ def jets(
     light = light_of(photo, normal)
     tone, hues = _tone_and_hues(photo)
     seen = torch.cat([tone, hues], dim=1)
-    surroundings = [blurred_within(seen, cover, 2 * scale) for scale in SCALES]
+    levels = [_within(seen, cover, scale) for scale in (*SCALES, WIDEST)]
     parts = []
-    for scale, around in zip(SCALES, surroundings, strict=True):
-        parts += _at(scale, seen, around, light, cover)
+    for scale, pair in zip(SCALES, pairwise(levels), strict=True):
+        parts += _at(scale, seen, pair, light, cover)
     known = blurred_within(normal, cover, SCALES[-1])
     across, down = _slopes(blurred_within(normal, cover, 2))
-    parts += [surroundings[-1][:, :1], (normal - known)[:, :2], known]
+    parts += [_enlarged(levels[-1], seen)[:, :1], (normal - known)[:, :2], known]
     parts += [across[:, :2], down[:, :2]]
     parts += [light[..., None, None].expand(-1, -1, *photo.shape[-2:])]
     parts += [_gaussian(cover, scale) for scale in (*SCALES, WIDEST)]
@@ -105,9 +108,19 @@ def blurred_within(planes: Tensor, cover: Tensor, scale: int) -> Tensor:
     return _enlarged(_within(planes, cover, scale), planes)
 
 
-def _at(scale: int, seen: Tensor, around: Tensor, light: Tensor, cover: Tensor) -> list[Tensor]:
-    """Give one scale's numbers: the jet of the tone, what light makes of it, and the cloth."""
-    small = _within(seen, cover, scale)
+def _at(
+    scale: int, seen: Tensor, levels: tuple[Tensor, Tensor], light: Tensor, cover: Tensor
+) -> list[Tensor]:
+    """Give one scale's numbers: the jet of the tone, what light makes of it, and the cloth.
+
+    Args:
+        scale: Which.
+        seen: Tone and hues.
+        levels: These blurred by this scale and by the next, in cells.
+        light: Where it comes from.
+        cover: The person's.
+    """
+    small, wider = levels
     # In cells, where they are exact: between enlarged cells there is nothing to derive.
     across, down = (slope * (scale / _cell(scale)) for slope in _slopes(small))
     (bent, twisted), (_, tall) = (_slopes(slope[:, :1]) for slope in (across, down))
@@ -115,7 +128,7 @@ def _at(scale: int, seen: Tensor, around: Tensor, light: Tensor, cover: Tensor) 
     edge = (across[:, 1:].abs() + down[:, 1:].abs()).sum(dim=1, keepdim=True)
     found = _enlarged(torch.cat([small, across[:, :1], down[:, :1], second, edge], dim=1), seen)
     here, slopes, second, edge = found.split((seen.shape[1], 2, 3, 1), dim=1)
-    band, lamp = here - around, light[..., None, None]
+    band, lamp = here - _enlarged(wider, seen), light[..., None, None]
     towards = band[:, :1] * lamp[:, :2]
     # How far each normal would have to turn, were its tone the light's doing alone.
     turn = towards / (lamp.square().sum(dim=1, keepdim=True) + DIM)
@@ -128,7 +141,7 @@ def _tone_and_hues(photo: Tensor) -> tuple[Tensor, Tensor]:
     """Give the logarithm of the light, and those of red and blue beside green; 0 elsewhere."""
     cover = (photo[:, 3:] + 1) / 2
     colour = (photo[:, :3] / (2 * cover.clamp_min(1e-2)) + PAPER).clamp(0, 1)
-    linear = torch.where(colour > 0.04045, ((colour + 0.055) / 1.055) ** 2.4, colour / 12.92)  # noqa: PLR2004 (sRGB)
+    linear = to_linear(colour)
     logarithm = (linear + DARK).log()
     share = linear.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]
     tone = ((linear * share).sum(dim=1, keepdim=True) + DARK).log()
