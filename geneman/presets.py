@@ -142,7 +142,7 @@ STANDARD = Recipe(
         views=8,
         field=FieldConfig(EncodingConfig(levels=14, log2_table=18), width=64),
     ),
-    pixel_texture=PixelTextureConfig(target_faces=40_000, fit_steps=40),
+    pixel_texture=PixelTextureConfig(target_faces=40_000, fit_steps=40, hidden_share=1.0),
 )
 """Two to five minutes on two CPU cores."""
 
@@ -195,7 +195,7 @@ DRAFT = Recipe(
         flank_points=32_768,
         preview_every=25,
     ),
-    pixel_texture=PixelTextureConfig(target_faces=20_000, fit_steps=20),
+    pixel_texture=PixelTextureConfig(target_faces=20_000, fit_steps=20, hidden_share=1.0),
     finish=FinishConfig(turntable_size=384, turntable_frames=36),
 )
 """About a minute on two CPU cores."""

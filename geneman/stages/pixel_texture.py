@@ -92,6 +92,9 @@ class PixelTextureConfig:
     """Empty texels around each chart, filled with its border colours (ours)."""
     reach: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.15
     """Scene units over which the photo's tone fades into the field's (ours)."""
+    hidden_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """How far what is believed of the hidden side is painted over the field as the photo is, where
+    no learned prior has taught the field better (ours)."""
     route: Literal["uv", "field"] = "field"
     """What the editor's views move: texels (paper) or the colour field (released recipe)."""
     uv: Refinement = PAPER_ROUTE
@@ -267,7 +270,16 @@ def run(  # noqa: PLR0913 (the contract of every stage)
     else:
         atlas = unwrap(small, size=size, gutter=config.gutter)
     texels = lay_out(small, atlas, size)
-    painted = paint(view, small, texels, colour.colour, trust=Trust(), reach=config.reach)
+    taught = priors.image or priors.novel_view or priors.views
+    painted = paint(
+        view,
+        small,
+        texels,
+        colour.colour,
+        trust=Trust(),
+        reach=config.reach,
+        hidden=0.0 if taught else config.hidden_share,
+    )
     inside = texels.inside()
     texture = Texture(fill_gaps(texels.image(painted), inside), inside, atlas).to(device)
     _refine_texture(texture, photo, edits, config, preview, report, checkpoints, generator)

@@ -103,6 +103,13 @@ class Painter:
         return torch.where(covered, self.colour, images)
 
 
+class Unasked:
+    """A prior whose presence alone says that the field was taught."""
+
+    def condition(self, view):
+        raise AssertionError("nobody asks for views here")
+
+
 def squared_distance(a, b):
     return (a - b).square().mean()
 
@@ -132,6 +139,24 @@ def test_the_photos_tone_runs_into_what_it_does_not_show():
     colours = picture.flatten(0, 1)[seen.pixels][legs]
     truth = figure_colour(seen.points[legs])
     assert (colours - truth).abs().mean() < 0.5 * (0.5 - truth).abs().mean()
+
+
+def test_the_hidden_side_is_painted_where_no_prior_has_taught_the_field():
+    """A grey field; the back's colours are known, and finer than any field of ours."""
+    back = Orbit(azimuth_deg=180.0)
+    config = replace(TINY, hidden_share=1.0)
+
+    def misfit(textured):
+        seen, picture = render(textured, back, 128)
+        towards = (seen.directions * torch.tensor([0.0, 1.0, 0.0])).sum(dim=1) > 0.6
+        wanted = figure_view(128).hidden.colour.flip(1).flatten(0, 1)[seen.pixels]
+        return (picture.flatten(0, 1)[seen.pixels] - wanted)[towards].abs().mean()
+
+    painted = misfit(finish(config))
+    assert painted < 0.03
+    assert painted < 0.3 * misfit(finished())
+    taught = finish(config, views=Unasked())
+    torch.testing.assert_close(taught.albedo, finished().albedo)
 
 
 def test_nothing_jumps_across_the_seams_of_the_atlas():

@@ -5,8 +5,8 @@ it has earned it: pixel by pixel where the photo and its mirror image tell it th
 quantity as it was better on people held out from training than silhouette and pose are (the
 inflation). A second network looks closer and draws folds and features into the normals, which are
 integrated onto the depth, given maps are followed where there are any, and the hidden side keeps
-its thickness behind them. Its colours are the photo's, looked up where the network says, with
-the folds and the weave of what is worn in front.
+its thickness behind them. Its colours are the photo's, looked up where the network says, with sharp
+borders, and with the folds and the weave of what is worn in front.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from torch.nn.functional import normalize
 from geneman.camera import REFERENCE
 from geneman.priors.bundle import ShapePrior, Surfaces
 from geneman.priors.bundled.bones import bone_maps
+from geneman.priors.bundled.borders import sharpened
 from geneman.priors.bundled.detail_network import DetailNetwork, detailed, read_detail_weights
 from geneman.priors.bundled.geometry_network import (
     BLOCK,
@@ -131,7 +132,7 @@ class GeometryPrior:
             enlarged(image, sides.inside, size) for image in (sides.colour, sides.agreed)
         )
         seen, points = Front.of(colour.cpu().numpy(), cover), landmarks.cpu().numpy()
-        worn = weave(settle(borrowed, agreed, seen, points), seen, points)
+        worn = weave(sharpened(settle(borrowed, agreed, seen, points)), seen, points)
         return Surfaces(
             normal=visible.to(mask),
             depth=torch.from_numpy(near).to(mask),

@@ -10,23 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import morphology
-from skimage.color import rgb2lab
 from skimage.filters import rank
 
+from geneman.colour import UNLIKE, lab
 from geneman.landmarks import EARS, EYES, HIPS, MOUTH, SHOULDERS
+from geneman.priors.bundled.borders import Picture
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, membrane, resized
-
-Picture = NDArray[np.float64]
 
 WORKING = 256
 """Side of the grid on which materials are told apart."""
 
 HEAD_WORKING = 512
 """Side of the grid on which hair is told from skin: of whole bodies heads are small."""
-
-
-UNLIKE = 22.0
-"""CIELAB distance, lightness at 0.6, beyond which two colours are different materials."""
 
 NARROWEST = 0.35
 """Width over height of a torso below which it is turned away."""
@@ -43,6 +38,9 @@ LEAST_FACE = 10.0
 COLLAR = -0.12
 """Where the back of a collar ends, in torso heights below the shoulders."""
 
+
+PRINT = morphology.disk(4)
+"""On the working grid: plain places that do not hold it are parts of a print."""
 
 RIM = 2.0
 """Pixels of the working grid next to the outline that give no weave; as many more give some."""
@@ -82,8 +80,11 @@ class Front:
 
     def plain(self) -> Map:
         """Say where it is just its material, so that its folds and weave serve the back too."""
-        unlike = ndimage.maximum_filter(np.linalg.norm(self.colour - self.material, axis=-1), 3)
-        return np.asarray(np.exp(-((blurred(unlike, 1.0) / 0.2) ** 4)))
+        apart = ndimage.maximum_filter(np.linalg.norm(self.colour - self.material, axis=-1), 3)
+        alike = np.exp(-((blurred(apart, 1.0) / 0.2) ** 4))
+        # What is plain between the lines of a print belongs to the print.
+        wide = ndimage.grey_opening(np.where(self.inside, alike, 1.0), footprint=PRINT)
+        return np.asarray(np.minimum(alike, wide))
 
     def closed(self, torso: "_Torso") -> tuple[Picture, Map]:
         """Give the material with what opens only in front closed, and where that was."""
@@ -257,11 +258,11 @@ def _closed_garment(material: Picture, inside: Pixels, torso: _Torso) -> _Cover:
     flanks = [chest & (np.abs(across - side) < FLANK) for side in (0.0, 1.0)]
     if min(flank.sum() for flank in flanks) < LEAST_FLANK:
         return _Cover(np.zeros_like(down), material)
-    lab = rgb2lab(np.clip(material, 0, 1)) * (0.6, 1.0, 1.0)
-    worn = [np.median(lab[flank], axis=0) for flank in flanks]
+    shade = lab(material)
+    worn = [np.median(shade[flank], axis=0) for flank in flanks]
     if np.linalg.norm(worn[0] - worn[1]) > UNLIKE:
         return _Cover(np.zeros_like(down), material)
-    unlike = np.linalg.norm(lab - (worn[0] + worn[1]) / 2, axis=-1)
+    unlike = np.linalg.norm(shade - (worn[0] + worn[1]) / 2, axis=-1)
     known = chest & (unlike < UNLIKE)
     between = (across > -FLANK) & (across < 1 + FLANK)
     # Above the shoulders' line the collar rises to the nape.
@@ -290,21 +291,21 @@ def _hair_over_face(colour: Picture, inside: Pixels, head: _Head) -> _Cover:
     crowns = [crown for crown in crowns if crown.any()]
     if not cheeks.any() or not crowns:
         return _Cover(np.zeros_like(aside), colour)
-    lab = rgb2lab(np.clip(colour, 0, 1)) * (0.6, 1.0, 1.0)
-    skin = np.median(lab[cheeks], axis=0)
+    shade = lab(colour)
+    skin = np.median(shade[cheeks], axis=0)
     hair = max(
-        (np.median(lab[crown], axis=0) for crown in crowns),
+        (np.median(shade[crown], axis=0) for crown in crowns),
         key=lambda tint: float(np.linalg.norm(tint - skin)),
     )
-    to_skin = np.linalg.norm(lab - skin, axis=-1)
+    to_skin = np.linalg.norm(shade - skin, axis=-1)
     beside = (above > -0.2 * head.face) & (above < head.face) & (np.abs(aside) < 0.8 * head.width)
     sides = near & ~inner & beside & (to_skin > UNLIKE)
     end = 1.9 * head.face
     if sides.sum() > 0.01 * near.sum():
-        framing = np.median(lab[sides], axis=0)
+        framing = np.median(shade[sides], axis=0)
         if np.linalg.norm(framing - hair) > UNLIKE:
             hair, end = framing, 1.1 * head.face
-    to_hair = np.linalg.norm(lab - hair, axis=-1)
+    to_hair = np.linalg.norm(shade - hair, axis=-1)
     hairy = near & ~inner & (to_hair < to_skin) & (above > -2.5 * head.face) & (above < end)
     hairy = _touching(hairy, above > -0.2 * head.face)
     known = ndimage.binary_erosion(hairy, iterations=2 if head.face > LEAST_FACE else 1)
