@@ -6,7 +6,7 @@ quantity as it was better on people held out from training than silhouette and p
 inflation). A second network looks closer and draws folds and features into the normals, which are
 integrated onto the depth, given maps are followed where there are any, and the hidden side keeps
 its thickness behind them. Its colours are the photo's, looked up where the network says, with sharp
-borders, and with the folds and the weave of what is worn in front.
+borders, with the folds and the weave of what is worn in front, and with strands of hair.
 """
 
 from dataclasses import dataclass, replace
@@ -31,6 +31,7 @@ from geneman.priors.bundled.geometry_network import (
     read_weights,
     shown,
 )
+from geneman.priors.bundled.hair import strands
 from geneman.priors.bundled.hidden_colour import Front, settle, weave
 from geneman.priors.bundled.inflation import Inflation
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, resized
@@ -132,7 +133,9 @@ class GeometryPrior:
             enlarged(image, sides.inside, size) for image in (sides.colour, sides.agreed)
         )
         seen, points = Front.of(colour.cpu().numpy(), cover), landmarks.cpu().numpy()
-        worn = weave(sharpened(settle(borrowed, agreed, seen, points)), seen, points)
+        worn = sharpened(settle(borrowed, agreed, seen, points))
+        combed = strands(worn, seen, points)[..., None]
+        worn = np.clip(weave(worn, seen, points) * combed, 0.0, 1.0)
         return Surfaces(
             normal=visible.to(mask),
             depth=torch.from_numpy(near).to(mask),

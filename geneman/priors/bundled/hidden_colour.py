@@ -13,15 +13,13 @@ from skimage import morphology
 from skimage.filters import rank
 
 from geneman.colour import UNLIKE, lab
-from geneman.landmarks import EARS, EYES, HIPS, MOUTH, SHOULDERS
+from geneman.landmarks import HIPS, SHOULDERS
 from geneman.priors.bundled.borders import Picture
+from geneman.priors.bundled.head import HEAD_WORKING, Head
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, membrane, resized
 
 WORKING = 256
 """Side of the grid on which materials are told apart."""
-
-HEAD_WORKING = 512
-"""Side of the grid on which hair is told from skin: of whole bodies heads are small."""
 
 NARROWEST = 0.35
 """Width over height of a torso below which it is turned away."""
@@ -132,7 +130,7 @@ def weave(borrowed: Picture, front: Front, landmarks: NDArray[np.float32]) -> Pi
     apart = np.linalg.norm(resized(borrowed, WORKING) - front.material, axis=-1)
     # Along the outline the cut-out's mixed pixels would draw a line around the back.
     clear = np.clip(ndimage.distance_transform_edt(front.inside) / RIM - 1, 0.0, 1.0)
-    head = _Head.of(landmarks)
+    head = Head.of(landmarks)
     if head is not None:
         aside, above = head.frame()
         away = np.hypot(aside / (0.9 * head.width), above / (2.4 * head.face))
@@ -161,7 +159,7 @@ def paint_hidden_side(
         plain *= 1 - closed
     back = front.enlarged(material)
     back += front.enlarged(plain)[..., None] * (colour - back)
-    head = _Head.of(landmarks)
+    head = Head.of(landmarks)
     if head is not None:
         fine = resized(colour.astype(np.float64), HEAD_WORKING)
         hair = _hair_over_face(fine, resized(cover, HEAD_WORKING) > 0.6, head)  # noqa: PLR2004
@@ -175,38 +173,6 @@ def _material(colour: Picture, inside: Pixels) -> Picture:
     disc = morphology.disk(WORKING // 20)
     channels = [rank.median(bytes_[..., c], disc, mask=inside.astype(np.uint8)) for c in range(3)]
     return np.stack(channels, axis=-1) / 255.0
-
-
-@dataclass(frozen=True)
-class _Head:
-    """Where the face is: lengths and places in pixels of the head's working grid."""
-
-    centre: NDArray[np.float64]
-    """Between eyes and mouth."""
-    up: NDArray[np.float64]
-    """From the mouth to the eyes, unit length, y down."""
-    face: float
-    """From the mouth to the eyes."""
-    width: float
-    """Of the face, ear to ear."""
-
-    @staticmethod
-    def of(landmarks: NDArray[np.float32]) -> "_Head | None":
-        """Read the face off the landmarks; nobody's landmarks are all zero."""
-        if not landmarks.any():
-            return None
-        x, y = landmarks[:, 0].astype(np.float64), landmarks[:, 1].astype(np.float64)
-        points = np.stack([x + 1, 1 - y], axis=-1) * HEAD_WORKING / 2
-        eyes, mouth = points[list(EYES)].mean(0), points[list(MOUTH)].mean(0)
-        length = max(float(np.linalg.norm(mouth - eyes)), 1.0)
-        ears = float(np.linalg.norm(points[EARS[0]] - points[EARS[1]]))
-        return _Head((eyes + mouth) / 2, (eyes - mouth) / length, length, max(ears, 1.6 * length))
-
-    def frame(self) -> tuple[Map, Map]:
-        """Give each pixel's place in the head's own axes: aside and above the centre."""
-        y, x = np.mgrid[:HEAD_WORKING, :HEAD_WORKING] + 0.5
-        x, y = x - self.centre[0], y - self.centre[1]
-        return x * -self.up[1] + y * self.up[0], x * self.up[0] + y * self.up[1]
 
 
 @dataclass(frozen=True)
@@ -272,7 +238,7 @@ def _closed_garment(material: Picture, inside: Pixels, torso: _Torso) -> _Cover:
     return _Cover(_soft(opened), np.stack(tint, axis=-1))
 
 
-def _hair_over_face(colour: Picture, inside: Pixels, head: _Head) -> _Cover:
+def _hair_over_face(colour: Picture, inside: Pixels, head: Head) -> _Cover:
     """Draw the hair around the face over it, down to where hair ends at its sides.
 
     Hair is what looks more like the crown than like the cheeks; under a hat, more like what
@@ -307,7 +273,7 @@ def _hair_over_face(colour: Picture, inside: Pixels, head: _Head) -> _Cover:
             hair, end = framing, 1.1 * head.face
     to_hair = np.linalg.norm(shade - hair, axis=-1)
     hairy = near & ~inner & (to_hair < to_skin) & (above > -2.5 * head.face) & (above < end)
-    hairy = _touching(hairy, above > -0.2 * head.face)
+    hairy = touching(hairy, above > -0.2 * head.face)
     known = ndimage.binary_erosion(hairy, iterations=2 if head.face > LEAST_FACE else 1)
     # Lower down, ears and shaded cheeks pass for hair: without a hat the brow's side is enough.
     crest = known & (above > 0.8 * head.face)
@@ -328,14 +294,14 @@ def _hair_over_face(colour: Picture, inside: Pixels, head: _Head) -> _Cover:
     return _Cover(_soft(covered), np.stack(tint, axis=-1))
 
 
-def _touching(region: Pixels, seed: Pixels) -> Pixels:
+def touching(region: Pixels, seed: Pixels) -> Pixels:
     """Keep the connected parts of a region that reach into the seed."""
     labels, _ = ndimage.label(region)
     kept: Pixels = np.isin(labels, np.unique(labels[region & seed])) & region
     return kept
 
 
-def _between_hair(known: Pixels, aside: Map, above: Map, head: _Head) -> Pixels:
+def _between_hair(known: Pixels, aside: Map, above: Map, head: Head) -> Pixels:
     """Say which pixels the hair hides from behind: the face, the nape, and what locks frame."""
     nape = (
         (above > -0.9 * head.face) & (above < 1.9 * head.face) & (np.abs(aside) < 0.75 * head.width)
