@@ -20,13 +20,13 @@ from geneman.camera import Orbit
 from geneman.fields.adam import optimiser_of
 from geneman.fields.atlas import UvMap, decimate, unwrap
 from geneman.fields.networks import ColourField
+from geneman.fields.texels import fill_gaps, lay_out
 from geneman.kernels.texture import read_texture
 from geneman.mesh import Mesh, TexturedMesh, UnwrappedMesh
 from geneman.priors.bundle import Editor, Priors
 from geneman.progress import ImagePreview, Report
 from geneman.renderers.painting import paint
 from geneman.renderers.projection import Trust, project
-from geneman.renderers.texels import fill_gaps, lay_out
 from geneman.renderers.textured import Look, look
 from geneman.schedule import Constant, Ramp, Schedule
 from geneman.training.checkpoints import Checkpoints, NoCheckpoints
