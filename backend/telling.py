@@ -39,6 +39,7 @@ from geneman.progress import (
 )
 from geneman.run_folder import RunFolder
 from geneman.stages.finish import Finished
+from geneman.tangents import to_tangent_space
 from geneman.training.checkpoints import FileCheckpoints
 
 STEPS_TO_CHECKPOINT = 2
@@ -176,7 +177,7 @@ def levels(image: Tensor) -> NDArray[Any]:
 def _texture(
     job: str, stage: str, textured: TexturedMesh, placement: Placement | None = None
 ) -> tuple[Texture, list[Buffer]]:
-    packer = Packer()
+    packer, normal_map = Packer(), to_tangent_space(textured)
     texture = Texture(
         job,
         stage,
@@ -186,5 +187,6 @@ def _texture(
         packer.add(integers(textured.uv_faces)),
         packer.add(levels(textured.albedo)),
         placement,
+        None if normal_map is None else packer.add(levels(normal_map)),
     )
     return texture, packer.frames

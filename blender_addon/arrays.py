@@ -109,6 +109,15 @@ class TextureArrays:
     """(6F,): u v of each corner, v up: for `uv_layers[...].uv.foreach_set('vector', ...)`."""
     albedo: bytes | Path
     """A PNG for `image.pack`: of what came live, or the file of what was fetched."""
+    normal_map: bytes | Path | None = None
+    """The same of the normal map, in tangent space, if there is one."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of all arrays, and of the pictures that came live."""
+        pictures = (self.albedo, self.normal_map)
+        live = sum(len(picture) for picture in pictures if isinstance(picture, bytes))
+        return self.surface.nbytes + self.corner_uv.nbytes + live
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import comparing, scene_import
+from . import comparing, dressing, scene_import
 from .arrays import Pixels
 from .naming import mode_title, stage_title
 from .photo import MASK
@@ -26,6 +26,8 @@ from .translations import told
 from .updates import Fetched, PictureShown, SurfaceShown, TextureShown, Update
 
 OBJECT_MODE, FINISH = "OBJECT", "finish"
+TEXTURES = {"albedo.png": scene_import.ALBEDO, "normal.png": scene_import.NORMAL}
+"""The role of the image that shows a file."""
 _Z = 2
 
 
@@ -72,14 +74,14 @@ class Arrivals:
         self,
         live: Callable[[str], bool],
         hurry: Callable[[], bool] = lambda: False,
-        texture: Callable[[str], Path | None] = lambda _: None,
+        texture: Callable[[str, str], Path | None] = lambda _job, _name: None,
     ) -> None:
         """Begin with no job linked.
 
         Args:
             live: Says whether a stage's work is to be seen.
             hurry: Says whether the rest has to wait for the next tick.
-            texture: Gives the file of a finished job's texture, if it lies here.
+            texture: Gives a finished job's texture by its file's name, if that lies here.
         """
         self._live, self._hurry, self._texture = live, hurry, texture
         self._shown: dict[int, str] = {}
@@ -148,7 +150,7 @@ class Arrivals:
         Blender keeps an image's pixels over undo, although another file may be packed in it then.
         """
         for image in bpy.data.images:
-            if image.get(scene_import.ROLE) != scene_import.ALBEDO:
+            if image.get(scene_import.ROLE) not in TEXTURES.values():
                 continue
             if scene_import.empty(image):
                 self._refill(image)
@@ -163,7 +165,8 @@ class Arrivals:
         person = scene_import.person_of(job)
         if person is None or person.get(scene_import.SHOWN) != FINISH:
             return
-        path = self._texture(job)
+        names = [name for name, role in TEXTURES.items() if role == image[scene_import.ROLE]]
+        path = self._texture(job, names[0])
         if path is not None:
             scene_import.pack_file(image, path.read_bytes())
 
@@ -278,8 +281,12 @@ class Arrivals:
         """Give a person its texture."""
         person = scene_import.person_of(link.job)
         if person is not None:
-            scene_import.dress(person, link.job, held.texture.albedo)
-            self._note_packed(scene_import.albedo_of(link.job))
+            texture = held.texture
+            dressing.dress(person, link.job, texture.albedo, texture.normal_map)
+            for role in TEXTURES.values():
+                image = scene_import.texture_of(link.job, role)
+                if image is not None:
+                    self._note_packed(image)
 
     def _note_packed(self, image: Any) -> None:
         """Remember what an image shows from now on."""
@@ -299,8 +306,9 @@ class Arrivals:
     def _fetched(self, update: Fetched) -> None:
         """Use a file that the add-on itself asked for."""
         stage, _, name = update.name.partition("/")
-        if name == "albedo.png" and (image := scene_import.albedo_of(update.job)) is not None:
-            if not scene_import.painted(image):
+        if name in TEXTURES:
+            image = scene_import.texture_of(update.job, TEXTURES[name])
+            if image is not None and not scene_import.painted(image):
                 scene_import.pack_file(image, update.path.read_bytes())
                 self._note_packed(image)
         elif name == "photo_mask.png":

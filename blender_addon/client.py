@@ -33,7 +33,7 @@ from .protocol import (
     Request,
     Shutdown,
 )
-from .results import ALBEDO, mesh_file, result_of
+from .results import ALBEDO, NORMAL, mesh_file, result_of
 from .troubles import Remedy, Trouble, TroubleError
 from .updates import (
     Fetched,
@@ -41,6 +41,7 @@ from .updates import (
     Inbox,
     Outcome,
     SurfaceShown,
+    TextureShown,
     Update,
 )
 
@@ -148,15 +149,15 @@ class Client:
         self._download(ticket, job, name, path, arrived)
         return ticket
 
-    def show(self, job: str, stage: str, folder: Path) -> str:
+    def show(self, job: str, stage: str, folder: Path, *, normal_map: bool = False) -> str:
         """Bring the surface of `sculpt`, `pixel_texture` or `finish`, as if it came live.
 
         It arrives as a `SurfaceShown` or `TextureShown` before its `Outcome`; files are kept in
-        `folder`, a folder for this job.
+        `folder`, a folder for this job. `normal_map` says whether the stage has one.
         """
         ticket = new_token()
         name = mesh_file(stage)
-        mesh, albedo = folder / stage / name, folder / stage / ALBEDO
+        mesh, albedo, relief = (folder / stage / file for file in (name, ALBEDO, NORMAL))
 
         def outcome(trouble: Trouble | None) -> None:
             self._inbox.put(Outcome(ticket, None, trouble))
@@ -166,22 +167,29 @@ class Client:
                 outcome(trouble)
                 return
             try:
-                shown = result_of(job, stage, mesh, albedo)
+                shown = result_of(job, stage, mesh, albedo, relief if normal_map else None)
             except (ProtocolError, OSError) as error:
                 text = "A result must be readable, but it is not ({cause})."
                 outcome(Trouble(text, values={"cause": error}))
                 return
-            if isinstance(shown, SurfaceShown):
+            pictures = [relief, albedo] if normal_map else [albedo]
+            bring(shown, [] if isinstance(shown, SurfaceShown) else pictures)
+
+        def bring(shown: SurfaceShown | TextureShown, pictures: list[Path]) -> None:
+            """Download what is still missing, the last first, and then show everything."""
+            if not pictures:
                 self._inbox.put(shown)
                 outcome(None)
                 return
+            *rest, path = pictures
 
-            def on_albedo(painted: Path | None, trouble: Trouble | None) -> None:
-                if painted is not None:
-                    self._inbox.put(shown)
-                outcome(trouble)
+            def arrived(found: Path | None, trouble: Trouble | None) -> None:
+                if found is None:
+                    outcome(trouble)
+                else:
+                    bring(shown, rest)
 
-            self._download(ticket, job, f"{stage}/{ALBEDO}", albedo, on_albedo)
+            self._download(ticket, job, f"{stage}/{path.name}", path, arrived)
 
         self._download(ticket, job, f"{stage}/{name}", mesh, on_mesh)
         return ticket

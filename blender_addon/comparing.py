@@ -5,11 +5,13 @@ A copy has a mesh, a material and a texture of its own, so that nothing that com
 nobody takes it for the person.
 """
 
+from pathlib import Path
 from typing import Any
 
 import bpy
 import numpy as np
 
+from .dressing import new_material, put_relief, relief_node, texture_node
 from .naming import stage_title
 from .placement import to_metres
 from .scene_import import (
@@ -18,11 +20,9 @@ from .scene_import import (
     SHOWN,
     STAGE,
     marked,
-    new_material,
     of_job,
     pack_file,
     placement_of,
-    texture_node,
     write_surface,
     write_uv,
 )
@@ -56,10 +56,11 @@ def stage_beside(job: str, person: Any, scene: Any, shown: SurfaceShown | Textur
     write_surface(mesh, positions, surface.topology)
     if textured is not None:
         write_uv(mesh, textured.texture.corner_uv)
-        albedo = textured.texture.albedo
-        image = marked(bpy.data.images.new(name, 1, 1), job, COPY)
-        pack_file(image, albedo if isinstance(albedo, bytes) else albedo.read_bytes())
-        mesh.materials.append(marked(new_material(name, image), job, COPY))
+        texture = textured.texture
+        material = new_material(name, _new_image(job, name, texture.albedo))
+        mesh.materials.append(marked(material, job, COPY))
+        if texture.normal_map is not None:
+            put_relief(material, _new_image(job, f"{name} Normal", texture.normal_map))
     copy = marked(bpy.data.objects.new(name, mesh), job, PERSON)
     copy.rotation_euler, copy.scale = person.rotation_euler, person.scale
     copy.location = person.location
@@ -80,10 +81,16 @@ def _own_material(job: str, material: Any) -> Any:
     if texture_node(material) is None or material.get(JOB) != job:
         return material
     own = marked(material.copy(), job, COPY)
-    node: Any = texture_node(own)
-    if node.image is not None:
-        node.image = _own_image(job, node.image)
+    for node in (texture_node(own), relief_node(own)):
+        if node is not None and node.image is not None:
+            node.image = _own_image(job, node.image)
     return own
+
+
+def _new_image(job: str, name: str, data: bytes | Path) -> Any:
+    image = marked(bpy.data.images.new(name, 1, 1), job, COPY)
+    pack_file(image, data if isinstance(data, bytes) else data.read_bytes())
+    return image
 
 
 def _own_image(job: str, image: Any) -> Any:

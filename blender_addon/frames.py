@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 MAJOR = 1
 """Changes when an old reader would misunderstand; both sides must have the same."""
-MINOR = 2
+MINOR = 3
 """Changes when something is added that an old reader may ignore."""
 
 PREAMBLE = b"GM"

@@ -212,5 +212,7 @@ def _textured(message: Message[Event], texture: Texture) -> TextureShown:
     )
     corner_uv = corner_uv_of(message.array(texture.uv), message.array(texture.uv_faces))
     albedo = png_of(message.array(texture.albedo))
-    arrays = TextureArrays(surface, corner_uv, albedo)
+    relief = texture.normal_map
+    normal_map = None if relief is None else png_of(message.array(relief))
+    arrays = TextureArrays(surface, corner_uv, albedo, normal_map)
     return TextureShown(texture.job, texture.stage, arrays, texture.placement)

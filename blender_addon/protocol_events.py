@@ -140,6 +140,9 @@ class Texture(msgspec.Struct, frozen=True, tag="texture"):
     """H W 3, `u1`, sRGB, row 0 on top (v = 1)."""
     placement: Placement | None = None
     """Of `finish`: the vertices are in metres, and how they came there. None: in the scene."""
+    normal_map: Array | None = None
+    """S S 3, `u1`, laid out as the albedo: tangent space (MikkTSpace on `vertices`, smooth; green
+    up), no sRGB. None: the mesh has none, or the server is older than 1.3."""
 
 
 class Stopping(msgspec.Struct, frozen=True, tag="stopping"):

@@ -9,7 +9,8 @@ from .glb import read_person
 from .tensors import read_tensors
 from .updates import SurfaceShown, TextureShown
 
-MESH, MODEL, ALBEDO = "mesh.safetensors", "model.glb", "albedo.png"
+MESH, MODEL = "mesh.safetensors", "model.glb"
+ALBEDO, NORMAL = "albedo.png", "normal.png"
 """Names of a stage's files."""
 
 
@@ -18,8 +19,10 @@ def mesh_file(stage: str) -> str:
     return MODEL if stage == "finish" else MESH
 
 
-def result_of(job: str, stage: str, mesh: Path, albedo: Path) -> SurfaceShown | TextureShown:
-    """Give what a stage's file holds; a texture's picture is named, not read.
+def result_of(
+    job: str, stage: str, mesh: Path, albedo: Path, normal_map: Path | None = None
+) -> SurfaceShown | TextureShown:
+    """Give what a stage's file holds; a texture's pictures are named, not read.
 
     Raises:
         ProtocolError: It is no mesh.
@@ -31,7 +34,7 @@ def result_of(job: str, stage: str, mesh: Path, albedo: Path) -> SurfaceShown | 
             positions_of(person.vertices), topology_of(person.faces, len(person.vertices))
         )
         corner_uv = corner_uv_of(person.uv, person.uv_faces)
-        texture = TextureArrays(surface, corner_uv, albedo)
+        texture = TextureArrays(surface, corner_uv, albedo, normal_map)
         return TextureShown(job, stage, texture, person.placement)
     arrays = read_tensors(mesh)
     if not {"vertices", "faces"} <= set(arrays):
@@ -41,4 +44,4 @@ def result_of(job: str, stage: str, mesh: Path, albedo: Path) -> SurfaceShown | 
     if not {"uv", "uv_faces"} <= set(arrays):
         return SurfaceShown(job, stage, 0, surface)
     corner_uv = corner_uv_of(arrays["uv"], arrays["uv_faces"])
-    return TextureShown(job, stage, TextureArrays(surface, corner_uv, albedo))
+    return TextureShown(job, stage, TextureArrays(surface, corner_uv, albedo, normal_map))

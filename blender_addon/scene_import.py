@@ -8,7 +8,6 @@ a datablock, because undo and file loading replace them.
 
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import bpy
@@ -38,7 +37,7 @@ SHAPE = "geneman_shape"
 """Of a person: which shape its last result has; what was sculpted since is another."""
 PACKED = "geneman_packed"
 """Of a texture: which file was packed into it; what was painted and packed since is another."""
-PERSON, ALBEDO = "person", "albedo"
+PERSON, ALBEDO, NORMAL = "person", "albedo", "normal"
 """Roles; others lie beside their users."""
 LIVE_IMAGE = "GeneMAN Live"
 UV_MAP = "UVMap"
@@ -299,50 +298,11 @@ def empty(image: Any) -> bool:
     return image.source == "GENERATED" and image.packed_file is None and not image.is_dirty
 
 
+def texture_of(job: str, role: str) -> Any | None:
+    """Give one of the person's textures."""
+    return next(of_job(bpy.data.images, job, role), None)
+
+
 def albedo_of(job: str) -> Any | None:
-    """Give the person's texture."""
-    return next(of_job(bpy.data.images, job, ALBEDO), None)
-
-
-# ---- what a person wears ----------------------------------------------------------------------
-
-
-def dress(found: Any, job: str, albedo: bytes | Path) -> None:
-    """Give a person its texture: material and image, each made once and then kept."""
-    image = albedo_of(job)
-    if image is None:
-        image = marked(bpy.data.images.new(f"{found.name} Albedo", 1, 1), job, ALBEDO)
-    pack_file(image, albedo if isinstance(albedo, bytes) else albedo.read_bytes())
-    clothe(found, job, image)
-
-
-def clothe(found: Any, job: str, image: Any) -> Any:
-    """Let a person wear a texture; the material is made once and then kept, edits included."""
-    material = next(of_job(bpy.data.materials, job, PERSON), None)
-    if material is None:
-        material = marked(new_material(found.name, image), job, PERSON)
-    if material.name not in found.data.materials:
-        found.data.materials.clear()
-        found.data.materials.append(material)
-    return material
-
-
-def new_material(name: str, image: Any) -> Any:
-    """Make a material that shows a texture."""
-    material = bpy.data.materials.new(name)
-    material.use_nodes = True
-    nodes = material.node_tree.nodes
-    surface = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
-    surface.inputs["Roughness"].default_value = 0.7  # skin and cloth: neither gloss nor chalk
-    texture = nodes.new("ShaderNodeTexImage")
-    texture.location = surface.location.x - 320, surface.location.y
-    texture.image = image
-    material.node_tree.links.new(texture.outputs["Color"], surface.inputs["Base Color"])
-    nodes.active = texture
-    return material
-
-
-def texture_node(material: Any) -> Any | None:
-    """Give the node that holds a material's texture; None if it has none."""
-    nodes = material.node_tree.nodes if material is not None and material.node_tree else ()
-    return next((node for node in nodes if node.type == "TEX_IMAGE"), None)
+    """Give the texture that the person can be painted on."""
+    return texture_of(job, ALBEDO)

@@ -39,8 +39,9 @@ NO_WINDOW = (
 )
 DRAWING_SECONDS = 0.2
 """Between two drawings of the panel, at least."""
-MASK_FILE, ALBEDO_FILE = "prepare/photo_mask.png", "finish/albedo.png"
-"""What is brought here as soon as a job has it: the mask to paint on, the texture to save."""
+MASK_FILE = "prepare/photo_mask.png"
+BROUGHT = (MASK_FILE, "finish/albedo.png", "finish/normal.png")
+"""What is brought here as soon as a job has it: the mask to paint on, the textures to save."""
 
 driven_by_hand = False
 """Set by a program that calls `pump` itself, such as a test without a window."""
@@ -129,20 +130,27 @@ class Session:
         """Say where an artefact is kept here."""
         return self.service.site.folder / "files" / job / name.replace("/", "_")
 
-    def _texture_of(self, job: str) -> Path | None:
-        path = self.file_of(job, ALBEDO_FILE)
+    def _texture_of(self, job: str, name: str) -> Path | None:
+        path = self.file_of(job, f"finish/{name}")
         return path if path.is_file() else None
 
     def show(self, job: str, stage: str) -> None:
         """Bring a finished stage's surface into the scene."""
-        if self.client is not None:
-            self.client.show(job, stage, self.service.site.folder / "files" / job)
+        self._show(job, stage)
 
     def show_beside(self, job: str, stage: str) -> None:
         """Put a finished stage's surface beside the person."""
-        if self.client is not None:
-            ticket = self.client.show(job, stage, self.service.site.folder / "files" / job)
+        ticket = self._show(job, stage)
+        if ticket is not None:
             self._beside[ticket] = job, stage
+
+    def _show(self, job: str, stage: str) -> str | None:
+        """Order a stage's surface, with its normal map if the job lists one; give the ticket."""
+        if self.client is None:
+            return None
+        row, folder = self.model.job(job), self.service.site.folder / "files" / job
+        names = () if row is None else (artefact.name for artefact in row.job.artefacts)
+        return self.client.show(job, stage, folder, normal_map=f"{stage}/normal.png" in names)
 
     def fetch(self, job: str, name: str, then: "Callable[[Outcome], None] | None" = None) -> None:
         """Bring an artefact here."""
@@ -158,7 +166,7 @@ class Session:
         """Bring the files that a scene needs of a job, unless they are here already."""
         for artefact in job.artefacts:
             place = job.id, artefact.name
-            wanted = artefact.name in (MASK_FILE, ALBEDO_FILE)
+            wanted = artefact.name in BROUGHT
             if wanted and self._brought.get(place) != artefact.sha256:
                 self._brought[place] = artefact.sha256
                 self.fetch(job.id, artefact.name)

@@ -231,8 +231,6 @@ def _nbytes(update: Update) -> int:
         case SurfaceShown():
             return update.surface.nbytes
         case TextureShown():
-            texture = update.texture
-            albedo = len(texture.albedo) if isinstance(texture.albedo, bytes) else 0
-            return texture.surface.nbytes + texture.corner_uv.nbytes + albedo
+            return update.texture.nbytes
         case _:
             return 0

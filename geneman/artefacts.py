@@ -1,11 +1,13 @@
 """What the stages hand to one another, as files: safetensors, png and json, never pickle."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -13,11 +15,13 @@ from torch import Tensor
 
 from geneman.camera import Orbit
 from geneman.mesh import Mesh, TexturedMesh, UnwrappedMesh
+from geneman.tangents import frames_of, to_object_space, to_tangent_space
 from geneman.view import Framing, HiddenSide, ReferenceView
 
 VIEW = "view.safetensors"
 MESH = "mesh.safetensors"
 ALBEDO = "albedo.png"
+NORMAL = "normal.png"
 
 
 class ViewFacts(msgspec.Struct, frozen=True):
@@ -63,22 +67,37 @@ def load_mesh(folder: Path, device: torch.device) -> Mesh:
 
 
 def save_textured(textured: TexturedMesh, folder: Path) -> None:
-    """Write a textured mesh: arrays, and the albedo as the picture that people can paint on."""
+    """Write a textured mesh: arrays, and its maps as the pictures that people can paint on."""
     mesh = textured.mesh
     arrays = {"vertices": mesh.vertices, "faces": mesh.faces}
     _save(arrays | {"uv": textured.uv, "uv_faces": textured.uv_faces}, folder / MESH)
-    levels = (textured.albedo.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
-    # Level 1 is four times as fast as the default and a tenth larger.
-    Image.fromarray(levels).save(folder / ALBEDO, compress_level=1)
+    _save_picture(textured.albedo, folder / ALBEDO)
+    normal_map = to_tangent_space(textured)
+    if normal_map is not None:
+        _save_picture(normal_map, folder / NORMAL)
 
 
 def load_textured(folder: Path, device: torch.device) -> TexturedMesh:
-    """Read what `save_textured` wrote; the albedo is rounded to 8 bits."""
+    """Read what `save_textured` wrote; its maps are rounded to 8 bits."""
     arrays = load_file(folder / MESH, device=str(device))
-    with Image.open(folder / ALBEDO) as picture:
-        albedo = torch.from_numpy(np.array(picture.convert("RGB"))).to(device).float() / 255
+    albedo = _load_picture(folder / ALBEDO, device)
     mesh = Mesh(arrays["vertices"], arrays["faces"])
-    return TexturedMesh(mesh, arrays["uv"], arrays["uv_faces"], albedo)
+    textured = TexturedMesh(mesh, arrays["uv"], arrays["uv_faces"], albedo)
+    if not (folder / NORMAL).is_file():
+        return textured
+    normal_map = _load_picture(folder / NORMAL, device)
+    return replace(textured, normals=to_object_space(normal_map, frames_of(textured)))
+
+
+def _save_picture(picture: Float[Tensor, "h w 3"], path: Path) -> None:
+    levels = (picture.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    # Level 1 is four times as fast as the default and a tenth larger.
+    Image.fromarray(levels).save(path, compress_level=1)
+
+
+def _load_picture(path: Path, device: torch.device) -> Float[Tensor, "h w 3"]:
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB"))).to(device).float() / 255
 
 
 def _save(arrays: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -1,9 +1,10 @@
 """The finished person in other programs' formats, and in fewer triangles.
 
-.glb (glTF's axes, texture inside), .obj (y up like glTF, with its .mtl and .png beside it) and
+.glb (glTF's axes, textures inside), .obj (y up like glTF, with its .mtl and .png beside it) and
 .ply (z up as here, one colour a vertex: the format has no agreed textures).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, grid_sample
+from torch.nn.functional import adaptive_avg_pool2d, grid_sample, normalize
 
 from geneman.errors import OptionError
 from geneman.fields.atlas import UvMap, decimate, unwrap
+from geneman.fields.texels import Texels, fill_gaps, lay_out
 from geneman.gltf import encode_image, replace_file, split_at_seams, to_gltf_axes, write_glb
-from geneman.mesh import TexturedMesh, vertex_normals
-from geneman.renderers.texels import Texels, fill_gaps, lay_out
+from geneman.mesh import TexturedMesh, smooth_normals
+from geneman.tangents import to_tangent_space
 
 FORMATS = (".glb", ".obj", ".ply")
 COARSEST = 6
@@ -76,7 +78,7 @@ def level_of_detail(textured: TexturedMesh, lod: int) -> TexturedMesh:
     """Give the person with half the triangles and half the texture's side for each level.
 
     The reduced mesh is as closed as the full one and has charts of its own, painted with the
-    colours of the nearest old surface that faces the same way.
+    colours and finer normals of the nearest old surface that faces the same way.
     """
     if lod == 0:
         return textured
@@ -84,16 +86,20 @@ def level_of_detail(textured: TexturedMesh, lod: int) -> TexturedMesh:
     size = max(min(textured.albedo.shape[:2]) >> lod, SMALLEST_TEXTURE)
     atlas = unwrap(mesh, size=size, gutter=GUTTER)
     texels = lay_out(mesh, atlas, size)
-    colours = _colours_near(textured, texels, size)
-    albedo = fill_gaps(texels.image(colours), texels.inside())
-    return TexturedMesh(mesh, atlas.uv, atlas.faces, albedo)
+    maps = [textured.albedo] if textured.normals is None else [textured.albedo, textured.normals]
+    near = _near(textured, maps, texels, size).split(3, dim=1)
+    albedo, *normals = (fill_gaps(texels.image(values), texels.inside()) for values in near)
+    finer = normalize(normals[0], dim=-1) if normals else None
+    return TexturedMesh(mesh, atlas.uv, atlas.faces, albedo, finer)
 
 
-def _colours_near(textured: TexturedMesh, texels: Texels, size: int) -> Float[Tensor, "t 3"]:
-    """Blend the old texels nearest in place and direction to each new one."""
-    albedo = adaptive_avg_pool2d(textured.albedo.movedim(-1, 0)[None], size)[0].movedim(0, -1)
+def _near(
+    textured: TexturedMesh, maps: Sequence[Float[Tensor, "_ _ 3"]], texels: Texels, size: int
+) -> Float[Tensor, "t c"]:
+    """Blend the old texels of all maps nearest in place and direction to each new one."""
+    pooled = [adaptive_avg_pool2d(image.movedim(-1, 0)[None], size)[0] for image in maps]
     old = lay_out(textured.mesh, UvMap(textured.uv, textured.uv_faces, 0), size)
-    colours = albedo.reshape(-1, 3)[old.pixels.long()].cpu().numpy()
+    values = torch.cat(pooled).flatten(1).T[old.pixels.long()].cpu().numpy()
     heights = textured.mesh.vertices[:, 2]
     turn = TURN * float(heights.max() - heights.min())
     known, wanted = (
@@ -101,9 +107,9 @@ def _colours_near(textured: TexturedMesh, texels: Texels, size: int) -> Float[Te
         for place in (old, texels)
     )
     distance, index = cKDTree(known).query(wanted, k=NEIGHBOURS, workers=-1)
-    # A texel that lies on an old one takes its colour alone; the floor only avoids 0 / 0.
+    # A texel that lies on an old one takes its values alone; the floor only avoids 0 / 0.
     weight = 1 / np.maximum(distance, 1e-9)
-    blended = (colours[index] * (weight / weight.sum(axis=1, keepdims=True))[..., None]).sum(axis=1)
+    blended = (values[index] * (weight / weight.sum(axis=1, keepdims=True))[..., None]).sum(axis=1)
     return torch.from_numpy(blended).to(textured.albedo)
 
 
@@ -112,12 +118,19 @@ def _write_obj(path: Path, textured: TexturedMesh) -> None:
     material, picture = path.with_suffix(".mtl"), path.with_suffix(".png")
     replace_file(picture, encode_image(textured.albedo))
     text = f"newmtl Person\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture.name}\n"
+    normal_map = to_tangent_space(textured)
+    if normal_map is not None:
+        relief = path.with_name(f"{path.stem}_normal.png")
+        replace_file(relief, encode_image(normal_map))
+        # 'norm' is the PBR extension's word; Blender reads and writes normal maps as 'map_Bump'
+        # (4.5 takes the picture for sRGB, and somebody must set its colour space to Non-Color).
+        text += f"norm {relief.name}\nmap_Bump -bm 1 {relief.name}\n"
     replace_file(material, text.encode())
     mesh = textured.mesh
     blocks = [
         ("v", to_gltf_axes(mesh.vertices)),
         ("vt", textured.uv),
-        ("vn", to_gltf_axes(vertex_normals(mesh))),
+        ("vn", to_gltf_axes(smooth_normals(mesh))),
     ]
     lines = [f"mtllib {material.name}\no {path.stem}\nusemtl Person"]
     for name, rows in blocks:
@@ -137,7 +150,7 @@ def _write_ply(path: Path, textured: TexturedMesh) -> None:
     fields += [(name, "u1") for name in ("red", "green", "blue")]
     kinds = {"<f4": "float", "u1": "uchar"}
     vertices = np.empty(len(mesh.vertices), dtype=fields)
-    values = torch.cat([mesh.vertices, vertex_normals(mesh)], dim=1).cpu().numpy()
+    values = torch.cat([mesh.vertices, smooth_normals(mesh)], dim=1).cpu().numpy()
     colours = (vertex_colours(textured) * 255 + 0.5).clamp(0, 255).cpu().numpy()
     for (name, _), column in zip(fields, [*values.T, *colours.T], strict=True):
         vertices[name] = column

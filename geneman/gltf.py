@@ -20,7 +20,8 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from geneman.mesh import TexturedMesh, vertex_normals
+from geneman.mesh import TexturedMesh, smooth_normals
+from geneman.tangents import frames_of, to_tangent_space
 
 MAGIC, JSON_CHUNK, BINARY_CHUNK = b"glTF", b"JSON", b"BIN\0"
 FLOAT, UINT16, UINT32 = 5126, 5123, 5125
@@ -62,7 +63,7 @@ def split_at_seams(
 def encode_image(
     image: Float[Tensor, "h w 3"], image_format: Literal["PNG", "JPEG"] = "PNG"
 ) -> bytes:
-    """Compress an sRGB image in [0, 1] to 8 bits a channel."""
+    """Compress an image in [0, 1], sRGB or the numbers of a map, to 8 bits a channel."""
     pixels = (image.detach().clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()
     file, picture = io.BytesIO(), Image.fromarray(pixels)
     if image_format == "PNG":
@@ -81,20 +82,22 @@ def write_glb(
     name: str = "Person",
     extras: Mapping[str, object] | None = None,
     image_format: Literal["PNG", "JPEG"] = "PNG",
+    normal_map: Float[Tensor, "s s 3"] | None = None,
 ) -> None:
     """Write one mesh with one matte material to a single file, whole or not at all.
 
     Vertices are split where the texture has seams; normals are those of the unsplit surface, so
-    that seams do not show in the shading.
+    that seams do not show in the shading. Finer normals become a normal map with its tangents.
 
     Args:
         path: Where to write; an existing file is replaced.
         textured: Mesh in metres, world axes; the albedo's sides should be powers of two.
         name: Name of the node, its mesh and its material.
         extras: JSON values kept on the node (Blender shows them as custom properties).
-        image_format: How the albedo is compressed inside.
+        image_format: How the albedo is compressed inside; a normal map is always PNG.
+        normal_map: `to_tangent_space` of the mesh, if it is known already.
     """
-    replace_file(path, glb_bytes(textured, name, dict(extras or {}), image_format))
+    replace_file(path, glb_bytes(textured, name, dict(extras or {}), image_format, normal_map))
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -105,48 +108,94 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def glb_bytes(
-    textured: TexturedMesh, name: str, extras: Json, image_format: Literal["PNG", "JPEG"]
+    textured: TexturedMesh,
+    name: str,
+    extras: Json,
+    image_format: Literal["PNG", "JPEG"],
+    normal_map: Float[Tensor, "s s 3"] | None = None,
 ) -> bytes:
     """Give the content of the file that `write_glb` writes."""
-    faces, vertex, uv = split_at_seams(textured)
-    coordinates = textured.uv[uv]
-    arrays = {
-        "POSITION": to_gltf_axes(textured.mesh.vertices)[vertex],
-        "NORMAL": _unit(to_gltf_axes(vertex_normals(textured.mesh)))[vertex],
-        "TEXCOORD_0": torch.stack([coordinates[:, 0], 1 - coordinates[:, 1]], dim=-1),
-    }
-    index_type = UINT16 if len(vertex) <= LARGEST_UINT16_COUNT else UINT32
+    normal_map = to_tangent_space(textured) if normal_map is None else normal_map
+    faces, arrays = _corners(textured, with_tangents=normal_map is not None)
+    index_type = UINT16 if len(arrays["POSITION"]) <= LARGEST_UINT16_COUNT else UINT32
     index_bytes = np.dtype("<u2" if index_type == UINT16 else "<u4")
-    indices = faces.reshape(-1).cpu().numpy().astype(index_bytes).tobytes()
-    pieces = [_float_bytes(array) for array in arrays.values()]
-    pieces += [indices, encode_image(textured.albedo, image_format)]
-    accessors: list[Json] = [
-        _accessor(view, FLOAT, len(array), f"VEC{array.shape[1]}")
-        for view, array in enumerate(arrays.values())
-    ]
+    binary, accessors = _Binary(), list[Json]()
+    for values in arrays.values():
+        view = binary.add(_float_bytes(values), ARRAY_BUFFER)
+        accessors.append(_accessor(view, FLOAT, len(values), f"VEC{values.shape[1]}"))
     low, high = (_extremes(arrays["POSITION"], of) for of in ("min", "max"))
     accessors[0] |= {"min": low, "max": high}
-    accessors.append(_accessor(len(arrays), index_type, faces.numel(), "SCALAR"))
-    targets = [ARRAY_BUFFER] * len(arrays) + [ELEMENT_ARRAY_BUFFER, None]
-    document = _document(name, extras, accessors, _buffer_views(pieces, targets), image_format)
-    document["buffers"] = [{"byteLength": sum(_aligned(len(piece)) for piece in pieces)}]
-    return _container(document, b"".join(_padded(piece, b"\0") for piece in pieces))
+    indices = faces.reshape(-1).cpu().numpy().astype(index_bytes).tobytes()
+    view = binary.add(indices, ELEMENT_ARRAY_BUFFER)
+    accessors.append(_accessor(view, index_type, faces.numel(), "SCALAR"))
+    images = [("albedo", binary.add(encode_image(textured.albedo, image_format)), image_format)]
+    if normal_map is not None:
+        # Lossy colours would turn the light; PNG is read as the plain numbers that it holds.
+        images.append(("normal", binary.add(encode_image(normal_map)), "PNG"))
+    document = _document(name, extras, accessors, list(arrays), images)
+    document |= {"bufferViews": binary.views, "buffers": [{"byteLength": binary.length}]}
+    return _container(document, b"".join(binary.pieces))
+
+
+def _corners(
+    textured: TexturedMesh, *, with_tangents: bool
+) -> tuple[Int[Tensor, "f 3"], dict[str, Tensor]]:
+    """Give the faces over corners, and what lies at each of these by glTF's names."""
+    if with_tangents:
+        frames = frames_of(textured)
+        faces, vertex, at, normal = frames.faces, frames.vertex, frames.uv, frames.normal
+        # glTF turns v over and the axes with it; the hand is told as if it did not.
+        turned = torch.cat([to_gltf_axes(frames.tangent), frames.hand[:, None]], dim=1)
+        tangents = {"TANGENT": turned}
+    else:
+        faces, vertex, uv = split_at_seams(textured)
+        at, normal, tangents = textured.uv[uv], smooth_normals(textured.mesh)[vertex], {}
+    arrays = {
+        "POSITION": to_gltf_axes(textured.mesh.vertices)[vertex],
+        "NORMAL": to_gltf_axes(normal),
+        "TEXCOORD_0": torch.stack([at[:, 0], 1 - at[:, 1]], dim=-1),
+    }
+    return faces, arrays | tangents
+
+
+class _Binary:
+    """The binary chunk: pieces one after the other, each aligned to four bytes."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.views: list[Json] = []
+        self.length = 0
+
+    def add(self, piece: bytes, target: int | None = None) -> int:
+        """Lay a piece at the end; give the number of its view."""
+        view: Json = {"buffer": 0, "byteOffset": self.length, "byteLength": len(piece)}
+        self.views.append(view if target is None else view | {"target": target})
+        self.pieces.append(_padded(piece, b"\0"))
+        self.length += _aligned(len(piece))
+        return len(self.views) - 1
 
 
 def _document(
     name: str,
     extras: Json,
     accessors: Sequence[Json],
-    views: Sequence[Json],
-    image_format: Literal["PNG", "JPEG"],
+    attributes: Sequence[str],
+    images: Sequence[tuple[str, int, Literal["PNG", "JPEG"]]],
 ) -> Json:
-    """Give the JSON chunk but for its buffer: one scene, node, mesh, material and image."""
-    attributes = {"POSITION": 0, "NORMAL": 1, "TEXCOORD_0": 2}
+    """Give the JSON chunk but for its buffer: one scene, node, mesh and material.
+
+    Args:
+        name: Of the node, the mesh and the material.
+        extras: Of the node.
+        accessors: Those of the attributes in their order, and of the indices.
+        attributes: Their names.
+        images: Of albedo and normal map, if there is one: name, view and format.
+    """
     node: Json = {"name": name, "mesh": 0}
     if extras:
         node["extras"] = extras
     sampler = {"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR}
-    material = {
+    material: Json = {
         "name": name,
         "pbrMetallicRoughness": {
             "baseColorTexture": {"index": 0},
@@ -154,40 +203,32 @@ def _document(
             "roughnessFactor": 1.0,
         },
     }
-    image = {"name": "albedo", "bufferView": 4, "mimeType": f"image/{image_format.lower()}"}
+    if len(images) > 1:
+        material["normalTexture"] = {"index": 1}
+    primitive = {
+        "attributes": {attribute: index for index, attribute in enumerate(attributes)},
+        "indices": len(attributes),
+        "material": 0,
+    }
     return {
         "asset": {"version": "2.0", "generator": "GeneMAN for Blender"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [node],
-        "meshes": [
-            {
-                "name": name,
-                "primitives": [{"attributes": attributes, "indices": 3, "material": 0}],
-            }
-        ],
+        "meshes": [{"name": name, "primitives": [primitive]}],
         "materials": [material],
-        "textures": [{"sampler": 0, "source": 0}],
+        "textures": [{"sampler": 0, "source": source} for source in range(len(images))],
         "samplers": [sampler | {"wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE}],
-        "images": [image],
+        "images": [
+            {"name": name, "bufferView": view, "mimeType": f"image/{image_format.lower()}"}
+            for name, view, image_format in images
+        ],
         "accessors": list(accessors),
-        "bufferViews": list(views),
     }
 
 
 def _accessor(view: int, component: int, count: int, shape: str) -> Json:
     return {"bufferView": view, "componentType": component, "count": count, "type": shape}
-
-
-def _buffer_views(pieces: Sequence[bytes], targets: Sequence[int | None]) -> list[Json]:
-    """Lay the pieces one after the other, each aligned to four bytes."""
-    views: list[Json] = []
-    offset = 0
-    for piece, target in zip(pieces, targets, strict=True):
-        view: Json = {"buffer": 0, "byteOffset": offset, "byteLength": len(piece)}
-        views.append(view if target is None else view | {"target": target})
-        offset += _aligned(len(piece))
-    return views
 
 
 def _container(document: Json, binary: bytes) -> bytes:
@@ -215,10 +256,3 @@ def _float_bytes(array: Float[Tensor, "n c"]) -> bytes:
 def _extremes(points: Float[Tensor, "n 3"], of: Literal["min", "max"]) -> list[float]:
     limit = points.amin(dim=0) if of == "min" else points.amax(dim=0)
     return [float(np.float32(value)) for value in limit.tolist()]
-
-
-def _unit(normals: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-    """Point normals that have no direction (no face around) up: glTF wants unit length."""
-    up = normals.new_tensor([0.0, 1.0, 0.0])
-    length = normals.norm(dim=-1, keepdim=True)
-    return torch.where(length > 0.5, normals, up)  # noqa: PLR2004 (lengths are 0 or 1)

@@ -1,14 +1,15 @@
 """Read GLB 2.0 files, ours and other people's, into one textured mesh in our world.
 
 Understood: node transforms, several meshes, primitives and base colour textures (which are laid
-side by side in one albedo), base colour factors. Not read: skins, morph targets, animation,
+side by side in one albedo), base colour factors, normal maps that share their coordinates and
+where no charts lie over each other. Not read: skins, morph targets, animation,
 vertex colours. Refused: required extensions (compression, texture transforms), sparse accessors.
 """
 
 import io
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ from PIL import Image, UnidentifiedImageError
 from geneman.errors import MeshFileError
 from geneman.gltf import BINARY_CHUNK, JSON_CHUNK, MAGIC, from_gltf_axes
 from geneman.mesh import Mesh, TexturedMesh
+from geneman.tangents import Frames, frames_of, to_object_space
 
 COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 TRIANGLES = 4
 PLAIN_TEXTURE_SIDE = 8
 """Side of the texture that stands for a material which has a colour only."""
+FRAME = 7
+"""Numbers of a corner's frame: normal, tangent, hand."""
+FLAT = (0.5, 0.5, 1.0)
+"""Colour of a normal map that changes nothing."""
 UNREADABLE = "export it as a plain glTF 2.0 binary with embedded textures"
 
 Matrix = NDArray[np.float64]
@@ -38,6 +44,8 @@ class _Part:
     positions: NDArray[np.float32]
     uv: NDArray[np.float32]
     material: int | None
+    frames: NDArray[np.float32] | None
+    """Normal, tangent and hand, if the file has them."""
 
 
 def read_glb(path: Path) -> TexturedMesh:
@@ -110,7 +118,7 @@ class GlbReader:
         )
         coordinates, uv_faces = np.unique(np.concatenate(uv), axis=0, return_inverse=True)
         coordinates[:, 1] = 1 - coordinates[:, 1]
-        return TexturedMesh(
+        bare = TexturedMesh(
             Mesh(
                 from_gltf_axes(torch.from_numpy(points.astype(np.float32))),
                 torch.from_numpy(faces.reshape(-1, 3)),
@@ -119,6 +127,37 @@ class GlbReader:
             torch.from_numpy(uv_faces.reshape(-1, 3)),
             torch.from_numpy(albedo),
         )
+        relief = self._normal_map(materials, placed, albedo.shape)
+        if relief is None:
+            return bare
+        given = [part.frames for part in parts if part.frames is not None]
+        frames = frames_of(bare)
+        if len(given) == len(parts):
+            frames = _frames(bare, np.concatenate(given))
+        return replace(bare, normals=to_object_space(torch.from_numpy(relief), frames))
+
+    def _normal_map(
+        self,
+        materials: list[int | None],
+        shares: list[NDArray[np.float32]],
+        shape: tuple[int, ...],
+    ) -> NDArray[np.float32] | None:
+        """Lay the materials' normal maps as their albedos lie; flat where one has none."""
+        found = [self.normal_map(material) for material in materials]
+        if all(image is None for image in found):
+            return None
+        if len(found) == 1:
+            return found[0]
+        flat = np.full(shape, FLAT, np.float32)
+        begin = 0
+        for image, share in zip(found, shares, strict=True):
+            width, height = round(share[0] * shape[1]), round(share[1] * shape[0])
+            if image is not None:
+                whole = torch.from_numpy(image).movedim(-1, 0)[None]
+                fitted = torch.nn.functional.interpolate(whole, (height, width), mode="bilinear")
+                flat[:height, begin : begin + width] = fitted[0].movedim(0, -1).numpy()
+            begin += width
+        return flat
 
     def _node(self, index: int, parent: Matrix) -> list[_Part]:
         """Give the primitives under a node, in world coordinates."""
@@ -148,7 +187,29 @@ class GlbReader:
         uv = np.zeros((len(positions), 2), np.float32)
         if channel in attributes:
             uv = self.accessor(attributes[channel]).astype(np.float32)
-        return _Part(moved[indices].reshape(-1, 3), _wrapped(uv[indices]).reshape(-1, 2), material)
+        frames = self._frames(attributes, matrix)
+        return _Part(
+            moved[indices].reshape(-1, 3),
+            _wrapped(uv[indices]).reshape(-1, 2),
+            material,
+            None if frames is None else frames[indices].reshape(-1, FRAME),
+        )
+
+    def _frames(self, attributes: dict[str, int], matrix: Matrix) -> NDArray[np.float32] | None:
+        """Give normal, tangent and hand of a primitive's vertices, turned with its node."""
+        if not {"NORMAL", "TANGENT"} <= attributes.keys():
+            return None
+        normal = self.accessor(attributes["NORMAL"]).astype(np.float64)
+        tangent = self.accessor(attributes["TANGENT"]).astype(np.float64)
+        along = matrix[:3, :3]
+        # Normals turn with the inverse transpose; a mirror swaps the hands.
+        turned = normal @ np.linalg.pinv(along)  # of a flattened node too
+        moved = tangent[:, :3] @ along.T
+        turned, moved = (
+            v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (turned, moved)
+        )
+        hand = tangent[:, 3:] * np.sign(np.linalg.det(along))
+        return np.concatenate([turned, moved, hand], axis=1).astype(np.float32)
 
     def _base_colour(self, material: int | None) -> dict[str, Any]:
         if material is None:
@@ -182,13 +243,39 @@ class GlbReader:
         if "baseColorTexture" not in base:
             plain = np.ones((PLAIN_TEXTURE_SIDE, PLAIN_TEXTURE_SIDE, 3))
             return _tinted(plain, factor)
-        texture = self.document["textures"][base["baseColorTexture"]["index"]]
+        return _tinted(self._pixels(base["baseColorTexture"]), factor)
+
+    def normal_map(self, material: int | None) -> NDArray[np.float32] | None:
+        """Give a material's normal map, its strength applied, if it lies as the base colour."""
+        if material is None or "normalTexture" not in self.document["materials"][material]:
+            return None
+        texture = self.document["materials"][material]["normalTexture"]
+        colour = self._base_colour(material).get("baseColorTexture", texture)
+        source = self.document["textures"][texture["index"]].get("source")
+        embedded = source is not None and "bufferView" in self.document["images"][source]
+        if not embedded or texture.get("texCoord", 0) != colour.get("texCoord", 0):
+            return None
+        strength = np.array([texture.get("scale", 1.0)] * 2 + [1.0], np.float32)
+        return np.asarray((self._pixels(texture) - 0.5) * strength + 0.5, np.float32)
+
+    def _pixels(self, reference: dict[str, Any]) -> NDArray[np.float32]:
+        """Give the picture that a texture reference names, in [0, 1]."""
+        texture = self.document["textures"][reference["index"]]
         image = self.document["images"][texture["source"]]
         view = self.document["bufferViews"][image["bufferView"]]
         begin = view.get("byteOffset", 0)
         with Image.open(io.BytesIO(self.binary[begin : begin + view["byteLength"]])) as picture:
-            pixels = np.asarray(picture.convert("RGB"), np.float32) / 255
-        return _tinted(pixels, factor)
+            levels = np.asarray(picture.convert("RGB"), np.float32)
+        return np.divide(levels, 255, dtype=np.float32)
+
+
+def _frames(bare: TexturedMesh, corners: NDArray[np.float32]) -> Frames:
+    """Give the frames that a file tells corner by corner, in our axes."""
+    given = torch.from_numpy(corners)
+    faces = torch.arange(len(given)).reshape(-1, 3)
+    vertex, uv = bare.mesh.faces.reshape(-1), bare.uv[bare.uv_faces.reshape(-1)]
+    normal, tangent = (from_gltf_axes(given[:, at : at + 3]) for at in (0, 3))
+    return Frames(faces, vertex, uv, normal, tangent, given[:, -1])
 
 
 def _tinted(image: NDArray[Any], factor: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 from numpy import ndarray
+from torch import Tensor
 
 from geneman.errors import MeshFileError
 from geneman.mesh import Mesh, TexturedMesh, UnwrappedMesh
@@ -54,6 +55,8 @@ class GivenMesh:
     """t 2, v up."""
     uv_faces: Shaped[ndarray, "..."] | None = None
     """f 3: indices of `uv`, corner by corner."""
+    normals: Float32[ndarray, "s s 3"] | None = None
+    """Finer normals, as in `TexturedMesh`; they count where the mesh comes with its texture."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class HandMade:
                 continue
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
+        if mesh is not None and mesh.normals is not None:
+            digest.update(np.ascontiguousarray(mesh.normals).data)
         return digest.hexdigest()
 
 
@@ -133,8 +138,10 @@ def _textured(
     assert made.albedo is not None
     albedo = torch.from_numpy(np.array(made.albedo)).to(device).float() / 255
     if isinstance(placed, UnwrappedMesh):
+        assert made.mesh is not None
         bare = Mesh(placed.vertices.to(device), placed.faces.to(device))
-        return TexturedMesh(bare, placed.uv.to(device), placed.uv_faces.to(device), albedo)
+        finer = _finer(made.mesh, placed, device)
+        return TexturedMesh(bare, placed.uv.to(device), placed.uv_faces.to(device), albedo, finer)
     if run.stage_record("pixel_texture") is None:
         raise MeshFileError(
             "a texture can only be replaced on a textured person",
@@ -143,6 +150,16 @@ def _textured(
         )
     textured: TexturedMesh = stage.load(run.result("pixel_texture"), device)
     return replace(textured, albedo=albedo)
+
+
+def _finer(
+    given: GivenMesh, placed: UnwrappedMesh, device: torch.device
+) -> Float[Tensor, "s s 3"] | None:
+    """Give the finer normals that a mesh came with, outward as its faces are by now."""
+    if given.normals is None:
+        return None
+    kept = np.array_equal(placed.uv_faces.numpy(), np.asarray(given.uv_faces))
+    return torch.from_numpy(given.normals).to(device) * (1 if kept else -1)
 
 
 def _placed(mesh: Mesh, frame: MeshFrame, view: Any, run: RunFolder) -> Mesh:

@@ -26,7 +26,7 @@ def read_mesh(path: Path) -> tuple[GivenMesh, UInt8[ndarray, "h w 3"] | None]:
             `vertices` and `faces`, and perhaps `uv` and `uv_faces`.
 
     Returns:
-        The mesh as given, and a glb's own texture.
+        The mesh as given, a glb's finer normals with it, and a glb's own texture.
 
     Raises:
         MeshFileError: It is no such file.
@@ -80,7 +80,8 @@ def _glb(path: Path) -> tuple[GivenMesh, UInt8[ndarray, "h w 3"] | None]:
     if np.ptp(found.uv.numpy(), axis=0).max() == 0:  # as the reader says that there are none
         return GivenMesh(vertices, faces), None
     levels = (found.albedo.numpy() * 255).round().astype(np.uint8)
-    return GivenMesh(vertices, faces, found.uv.numpy(), found.uv_faces.numpy()), levels
+    finer = None if found.normals is None else found.normals.numpy()
+    return GivenMesh(vertices, faces, found.uv.numpy(), found.uv_faces.numpy(), finer), levels
 
 
 def read_texture(path: Path) -> UInt8[ndarray, "h w 3"]:

@@ -75,12 +75,16 @@ class TexturedMesh:
 
     `uv` lies in [0, 1] with v up (glTF's v is 1 - v); `uv_faces` indexes it corner by corner as
     `mesh.faces` indexes the vertices. `albedo` is sRGB in [0, 1], row 0 at v = 1.
+
+    `normals`, if there are any, are finer than the triangles: unit directions in the world, laid
+    out as the albedo but in a square of their own size. Files hold them in tangent space.
     """
 
     mesh: Mesh
     uv: Float[Tensor, "t 2"]
     uv_faces: Int[Tensor, "f 3"]
     albedo: Float[Tensor, "h w 3"]
+    normals: Float[Tensor, "s s 3"] | None = None
 
 
 def face_normals(mesh: Mesh) -> Float[Tensor, "f 3"]:
@@ -97,3 +101,22 @@ def vertex_normals(mesh: Mesh) -> Float[Tensor, "v 3"]:
     for corner in range(3):
         total = total.index_add(0, mesh.faces[:, corner].long(), per_face)
     return torch.nn.functional.normalize(total, dim=-1)
+
+
+def smooth_normals(mesh: Mesh) -> Float[Tensor, "v 3"]:
+    """Give unit normals at the vertices, each face weighted by its angle there; up without faces.
+
+    Those of files, and of pictures: Blender and MikkTSpace weight so, and a normal map is right
+    only on the normals that it was made for (Thuermer and Wuethrich 1998).
+    """
+    corners = mesh.vertices[mesh.faces.long()]
+    unit = torch.nn.functional.normalize
+    ahead = unit(corners.roll(-1, dims=1) - corners, dim=-1)
+    behind = unit(corners.roll(1, dims=1) - corners, dim=-1)
+    angle = (ahead * behind).sum(dim=-1, keepdim=True).clamp(-1, 1).acos()
+    weighted = (angle * unit(face_normals(mesh), dim=-1)[:, None]).reshape(-1, 3)
+    total = torch.zeros_like(mesh.vertices).index_add(0, mesh.faces.reshape(-1).long(), weighted)
+    length = total.norm(dim=-1, keepdim=True)
+    up = total.new_tensor([0.0, 0.0, 1.0])
+    # Opposite faces cancel but for rounding: what is left of them is no direction.
+    return torch.where(length > 1e-6, total / length.clamp_min(1e-6), up)  # noqa: PLR2004

@@ -26,6 +26,7 @@ from geneman.priors.bundle import Priors
 from geneman.progress import ArtefactSaved, Event, Report, StageFinished, StepDone
 from geneman.run_folder import NEEDS, STAGES, Attempt, RunFolder
 from geneman.settings import nearest, to_json
+from geneman.stages.finish import NORMAL
 from geneman.storage import digest_of, digest_of_file, storage_errors
 from geneman.training.checkpoints import Checkpoints, FileCheckpoints, State
 
@@ -157,7 +158,11 @@ def reconstruct(
             report(ArtefactSaved(name, run.result(name)))
             report(StageFinished(name, seconds))
         if STAGES[-1] in selected:
-            run.publish(STAGES[-1])
+            published = run.publish(STAGES[-1])
+            if (
+                run.path / NORMAL not in published
+            ):  # that of an earlier person fits this one nowhere
+                (run.path / NORMAL).unlink(missing_ok=True)
 
 
 def by_hand(request: Request, run: RunFolder, chain: Mapping[str, Stage]) -> frozenset[str]:

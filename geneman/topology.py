@@ -84,7 +84,10 @@ def mended(textured: TexturedMesh) -> TexturedMesh:
     textured = _without_unused(textured)
     if topology(textured.mesh).volume < 0:
         mesh = replace(textured.mesh, faces=textured.mesh.faces.flip(-1))
-        textured = replace(textured, mesh=mesh, uv_faces=textured.uv_faces.flip(-1))
+        normals = None if textured.normals is None else -textured.normals
+        textured = replace(
+            textured, mesh=mesh, uv_faces=textured.uv_faces.flip(-1), normals=normals
+        )
     return textured
 
 
@@ -114,7 +117,7 @@ def _without_unused(textured: TexturedMesh) -> TexturedMesh:
     if len(uv_used) == len(textured.uv):
         return replace(textured, mesh=mesh)
     uv_faces = _renumbered(textured.uv_faces, uv_used)
-    return TexturedMesh(mesh, textured.uv[uv_used], uv_faces, textured.albedo)
+    return replace(textured, mesh=mesh, uv=textured.uv[uv_used], uv_faces=uv_faces)
 
 
 def _renumbered(faces: Int[Tensor, "f 3"], used: Int[Tensor, "n"]) -> Int[Tensor, "f 3"]:

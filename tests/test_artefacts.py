@@ -17,6 +17,7 @@ from geneman.artefacts import (
 from geneman.mesh import Mesh, TexturedMesh
 from geneman.view import HiddenSide, ReferenceView
 from tests.synthetic import figure_view
+from tests.textured import degrees_between, embossed, textured_figure
 
 CPU = torch.device("cpu")
 
@@ -56,6 +57,21 @@ def test_a_textured_mesh_comes_back_with_its_albedo_in_8_bits(tmp_path: Path) ->
     textured = TexturedMesh(mesh, torch.rand(3, 2), torch.tensor([[0, 1, 2]]), albedo)
     save_textured(textured, tmp_path)
     assert_same(textured, load_textured(tmp_path, CPU))
+
+
+def test_finer_normals_come_back_and_a_folder_of_before_has_none(tmp_path: Path) -> None:
+    figure = embossed(textured_figure())
+    assert figure.normals is not None
+    save_textured(figure, tmp_path)
+    back = load_textured(tmp_path, CPU).normals
+    assert back is not None
+    assert degrees_between(back, figure.normals).max() < 0.8
+    save_textured(dataclasses.replace(figure, normals=back), tmp_path)
+    again = load_textured(tmp_path, CPU).normals
+    assert again is not None
+    assert degrees_between(again, back).max() < 0.3, "rounding again costs a level at most"
+    (tmp_path / "normal.png").unlink()
+    assert load_textured(tmp_path, CPU).normals is None
 
 
 def test_the_same_artefact_gives_the_same_bytes(tmp_path: Path, view: ReferenceView) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,9 @@ from geneman.errors import OptionError
 from geneman.evaluation.metrics import mask_iou, psnr
 from geneman.export import export, level_of_detail, vertex_colours
 from geneman.gltf_reader import read_glb
-from geneman.renderers.shading import draw
+from geneman.renderers.shading import Look, draw, photograph, seated
 from geneman.topology import topology
-from tests.textured import textured_figure
+from tests.textured import embossed, textured_figure
 
 
 def figure():
@@ -28,6 +30,21 @@ def test_half_the_triangles_look_the_same_and_stay_closed():
         both = (one.cover == 1) & (other.cover == 1)
         assert mask_iou(one.cover > 0.5, other.cover > 0.5) > 0.98
         assert psnr(one.colour, other.colour, where=both) > 20
+
+
+def test_a_coarser_level_keeps_the_finer_normals():
+    whole = embossed(figure(), size=512)
+    half = level_of_detail(whole, 1)
+    assert half.normals.shape == half.albedo.shape == (256, 256, 3)
+    torch.testing.assert_close(half.normals.norm(dim=-1), torch.ones(256, 256))
+    subject, plain = (seated(t) for t in (half, replace(half, normals=None)))
+    wanted = photograph(seated(whole), Orbit(), 128, look=Look.CLAY)
+    inside = draw(half, Orbit(), 128).cover == 1
+    with_map, without = (
+        (photograph(s, Orbit(), 128, look=Look.CLAY) - wanted)[inside].abs().mean()
+        for s in (subject, plain)
+    )
+    assert with_map < 0.4 * without
 
 
 def test_level_0_changes_nothing():
@@ -56,6 +73,18 @@ def test_an_obj_names_its_picture_and_keeps_its_seams_closed(tmp_path):
     assert lines[0] == ["mtllib", "a.mtl"]
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (256, 256)
+
+
+def test_an_obj_names_its_normal_map_as_blender_reads_it(tmp_path):
+    export(embossed(figure()), tmp_path / "a.obj")
+    lines = (tmp_path / "a.mtl").read_text().splitlines()
+    assert "map_Bump -bm 1 a_normal.png" in lines
+    assert "norm a_normal.png" in lines
+    with Image.open(tmp_path / "a_normal.png") as picture:
+        assert picture.size == (256, 256)
+        assert np.asarray(picture)[..., 2].min() > 127
+    export(figure(), tmp_path / "b.obj")
+    assert "norm" not in (tmp_path / "b.mtl").read_text()
 
 
 def test_a_ply_has_a_colour_for_each_vertex(tmp_path):

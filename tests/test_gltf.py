@@ -13,8 +13,11 @@ from geneman.errors import MeshFileError
 from geneman.gltf import from_gltf_axes, split_at_seams, to_gltf_axes, write_glb
 from geneman.gltf_reader import read_glb
 from geneman.mesh import Mesh, TexturedMesh
-from tests.textured import textured_figure
+from tests.textured import degrees_between, embossed, textured_figure
 
+POLES = slice(8, -8)
+"""Rows of a map without the figure's poles, where many slivers share a texel: which of them has it
+turns on the last bit of v, and glTF tells 1 - v."""
 VALIDATOR = Path(__file__).parent / "gltf_validator"
 
 
@@ -32,7 +35,7 @@ def accessor(document, binary, index):
     entry = document["accessors"][index]
     view = document["bufferViews"][entry["bufferView"]]
     dtype = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[entry["componentType"]]
-    width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[entry["type"]]
+    width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[entry["type"]]
     flat = np.frombuffer(binary, dtype, entry["count"] * width, view["byteOffset"])
     return flat.reshape(entry["count"], width)
 
@@ -144,14 +147,105 @@ def test_indices_are_as_short_as_they_can_be(tmp_path, segments, component):
     assert accessor(document, binary, 3).max() == document["accessors"][0]["count"] - 1
 
 
+@pytest.mark.parametrize("finer", [False, True])
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG"])
-def test_the_khronos_validator_has_nothing_to_say(tmp_path, image_format):
+def test_the_khronos_validator_has_nothing_to_say(tmp_path, image_format, finer):
     if not shutil.which("node") or not (VALIDATOR / "node_modules").is_dir():
         pytest.skip("node or its gltf-validator is absent: run npm ci in tests/gltf_validator")
-    write_glb(tmp_path / "a.glb", textured_figure(), extras={"h": 1}, image_format=image_format)
+    figure = embossed(textured_figure()) if finer else textured_figure()
+    write_glb(tmp_path / "a.glb", figure, extras={"h": 1}, image_format=image_format)
     command = ["node", VALIDATOR / "validate.mjs", tmp_path / "a.glb"]
     done = subprocess.run(command, capture_output=True, check=True, timeout=60)
     assert json.loads(done.stdout)["issues"]["messages"] == []
+
+
+def parts(path):
+    """The named arrays of the one primitive, and its document."""
+    document, binary = chunks(path)
+    named = document["meshes"][0]["primitives"][0]["attributes"]
+    return {name: accessor(document, binary, index) for name, index in named.items()}, document
+
+
+@pytest.fixture
+def bumpy(tmp_path):
+    path = tmp_path / "bumpy.glb"
+    write_glb(path, embossed(textured_figure()))
+    return path
+
+
+def test_a_normal_map_is_written_with_its_tangents_and_read_back(bumpy):
+    arrays, document = parts(bumpy)
+    tangent, hand = arrays["TANGENT"][:, :3], arrays["TANGENT"][:, 3]
+    np.testing.assert_allclose(np.linalg.norm(tangent, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose((tangent * arrays["NORMAL"]).sum(axis=1), 0, atol=1e-5)
+    assert set(hand) == {1.0}
+    assert document["materials"][0]["normalTexture"] == {"index": 1}
+    assert document["images"][1]["mimeType"] == "image/png"
+    error = degrees_between(read_glb(bumpy).normals, embossed(textured_figure()).normals)
+    assert error.mean() < 0.3
+    assert error[POLES].max() < 0.8
+
+
+def test_bitangents_point_up_in_the_picture(bumpy):
+    """On the chest, which faces +z in glTF, the figure's v grows upward."""
+    arrays, _ = parts(bumpy)
+    bitangent = np.cross(arrays["NORMAL"], arrays["TANGENT"][:, :3]) * arrays["TANGENT"][:, 3:]
+    chest = (arrays["NORMAL"][:, 2] > 0.9) & (np.abs(arrays["POSITION"][:, 1]) < 0.2)
+    assert chest.sum() > 10
+    assert (bitangent[chest, 1] > 0.8).all()
+
+
+def test_a_normal_map_is_never_lossy(tmp_path):
+    write_glb(tmp_path / "a.glb", embossed(textured_figure()), image_format="JPEG")
+    kinds = [image["mimeType"] for image in chunks(tmp_path / "a.glb")[0]["images"]]
+    assert kinds == ["image/jpeg", "image/png"]
+
+
+def test_without_finer_normals_there_are_neither_map_nor_tangents(glb):
+    arrays, document = parts(glb)
+    assert "TANGENT" not in arrays
+    assert "normalTexture" not in document["materials"][0]
+    assert read_glb(glb).normals is None
+
+
+def test_tangents_that_a_file_leaves_out_are_made_as_mikktspace_makes_them(bumpy):
+    told = read_glb(bumpy).normals
+    rewrite(bumpy, lambda d: d["meshes"][0]["primitives"][0]["attributes"].pop("TANGENT"))
+    assert degrees_between(read_glb(bumpy).normals, told)[POLES].max() < 0.1
+
+
+def test_finer_normals_turn_with_their_node(bumpy):
+    half, before = 0.5**0.5, read_glb(bumpy).normals
+    rewrite(bumpy, lambda document: document["nodes"][0].update(rotation=[0, half, 0, half]))
+    after = read_glb(bumpy).normals  # glTF's y by 90 degrees: our x becomes y, and y becomes -x
+    x, y, z = before.unbind(dim=-1)
+    assert degrees_between(after, torch.stack([-y, x, z], dim=-1)).max() < 0.1
+
+
+def test_finer_normals_of_a_mirrored_node_are_mirrored(bumpy):
+    before = read_glb(bumpy).normals
+    rewrite(bumpy, lambda document: document["nodes"][0].update(scale=[-1, 1, 1]))
+    after = read_glb(bumpy).normals
+    assert degrees_between(after, before * torch.tensor([-1.0, 1, 1])).max() < 0.1
+
+
+def test_a_normal_map_of_strength_0_is_flat(bumpy):
+    rewrite(bumpy, lambda d: d["materials"][0]["normalTexture"].update(scale=0.0))
+    smooth = embossed(textured_figure(), slope=0.0).normals
+    assert degrees_between(read_glb(bumpy).normals, smooth)[POLES].max() < 0.3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["textures"][1].pop("source"),
+        lambda d: d["images"][1].pop("bufferView"),
+        lambda d: d["materials"][0]["normalTexture"].update(texCoord=1),
+    ],
+)
+def test_a_normal_map_that_is_not_understood_is_left_out(bumpy, change):
+    rewrite(bumpy, change)
+    assert read_glb(bumpy).normals is None
 
 
 def test_node_transforms_are_applied_and_mirrors_stay_outward(glb):
@@ -181,6 +275,29 @@ def test_a_quarter_turn_is_a_quarter_turn(glb):
     turned, upright = read_glb(glb).mesh.vertices, textured_figure().mesh.vertices
     # About glTF's y by +90 degrees: front (+z) goes to +x, which is our +x.
     assert turned[:, 0].max().item() == pytest.approx(-upright[:, 1].min().item(), abs=1e-6)
+
+
+def test_materials_share_one_map_where_only_one_has_its_own(bumpy):
+    def add_a_plain_copy(document):
+        plain = {"pbrMetallicRoughness": {"baseColorFactor": [0.2, 0.0, 1.0, 1.0]}}
+        document["materials"].append(plain)
+        copy = document["meshes"][0]["primitives"][0] | {"material": 1}
+        document["meshes"].append({"primitives": [copy]})
+        document["nodes"].append({"mesh": 1, "translation": [2, 0, 0]})
+        document["scenes"][0]["nodes"] = [0, 1]
+
+    before = read_glb(bumpy).normals
+    rewrite(bumpy, add_a_plain_copy)
+    both = read_glb(bumpy)
+    side = 256
+    assert both.albedo.shape == (side, side + 8, 3)
+    assert both.normals.shape == (side + 8, side + 8, 3), "a square of the longest side"
+    share = torch.linspace(0.02, 0.98, 64)
+    row = (share * len(both.normals)).long()
+    column = (share * side / (side + 8) * len(both.normals)).long()
+    seen = both.normals[row][:, column]
+    old = (share * side).long()
+    assert degrees_between(seen, before[old][:, old]).median() < 3
 
 
 def test_materials_share_one_albedo(glb):

@@ -37,7 +37,7 @@ from geneman.training.checkpoints import NoCheckpoints
 from tests.stages.test_pixel_texture import TINY as TINY_TEXTURE
 from tests.stages.test_pixel_texture import known_field
 from tests.synthetic import figure_mesh, figure_view
-from tests.textured import textured_figure
+from tests.textured import degrees_between, embossed, textured_figure
 from tests.tiny_chain import CHAIN as NUMBERS
 from tests.tiny_chain import CPU, PRIORS
 
@@ -182,6 +182,8 @@ def test_a_mesh_laid_out_flat_keeps_its_coordinates_through_the_real_texture() -
     torch.testing.assert_close(textured.mesh.vertices, bare.vertices)
     torch.testing.assert_close(textured.uv, uv)
     assert float(textured.albedo.std()) > 0.05  # it is painted
+    assert textured.normals is not None
+    assert textured.normals.shape == (128, 128, 3)
 
 
 def test_a_textured_mesh_stands_for_the_whole_texture_stage(photo: Path, tmp_path: Path) -> None:
@@ -196,6 +198,24 @@ def test_a_textured_mesh_stands_for_the_whole_texture_stage(photo: Path, tmp_pat
     finished = read_glb(photo.parent / "run" / "model.glb")
     assert len(finished.mesh.faces) == len(person.mesh.faces)
     torch.testing.assert_close(finished.albedo, person.albedo, atol=1 / 255, rtol=0)
+
+
+def test_a_textured_mesh_brings_its_finer_normals(photo: Path, tmp_path: Path) -> None:
+    person = embossed(textured_figure(rings=10, segments=12))
+    write_glb(tmp_path / "own.glb", person)
+    mesh, own = read_mesh(tmp_path / "own.glb")
+    assert mesh.normals is not None
+    made, bare = HandMade(mesh, albedo=own), HandMade(replace(mesh, normals=None), albedo=own)
+    assert made.fingerprint != bare.fingerprint
+    run(photo, made)
+    finished = read_glb(photo.parent / "run" / "model.glb")
+    assert finished.normals is not None
+    assert person.normals is not None
+    assert degrees_between(finished.normals, person.normals).median() < 1
+    run(photo, HandMade(albedo=PAINT))
+    painted_on = read_glb(photo.parent / "run" / "model.glb")
+    assert painted_on.normals is not None, "paint leaves them alone"
+    assert painted_on.albedo.shape == (32, 32, 3)
 
 
 def test_damage_to_what_was_made_by_hand_is_never_computed_over(photo: Path) -> None:

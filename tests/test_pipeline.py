@@ -52,6 +52,16 @@ def test_a_run_computes_every_stage_once_and_publishes_the_last(
     assert len(events) == len(STAGES)
 
 
+def test_an_earlier_persons_normal_map_does_not_stay_at_the_top(
+    tmp_path: Path, photo: Path
+) -> None:
+    run(tmp_path / "run", request(photo))
+    old = tmp_path / "run" / "normal.png"
+    old.write_bytes(b"of a person with finer normals")
+    run(tmp_path / "run", request(photo))
+    assert not old.exists()
+
+
 def test_a_changed_setting_re_runs_its_stage_and_those_after_it(
     tmp_path: Path, photo: Path
 ) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from geneman.mesh import Mesh, TexturedMesh
 from geneman.topology import mended, topology
-from tests.textured import textured_figure
+from tests.textured import embossed, textured_figure
 
 TETRAHEDRON = Mesh(
     torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]),
@@ -108,6 +108,19 @@ def test_mending_closes_seams_drops_crumbs_slivers_and_turns_the_surface_out():
     before = torch.cat([figure.mesh.vertices[figure.mesh.faces], figure.uv[figure.uv_faces]], -1)
     after = torch.cat([fixed.mesh.vertices[fixed.mesh.faces], fixed.uv[fixed.uv_faces]], -1)
     torch.testing.assert_close(after, before)
+
+
+def test_mending_keeps_finer_normals_outward():
+    figure = embossed(textured_figure())
+    spare = replace(figure, uv=torch.cat([figure.uv, torch.zeros(1, 2)]))
+    assert torch.equal(mended(spare).normals, figure.normals)
+    inward = replace(
+        figure,
+        mesh=replace(figure.mesh, faces=figure.mesh.faces.flip(-1)),
+        uv_faces=figure.uv_faces.flip(-1),
+        normals=-figure.normals,
+    )
+    assert torch.equal(mended(inward).normals, figure.normals)
 
 
 def test_mending_keeps_the_largest_piece():

@@ -4,11 +4,15 @@ Its front (-y) carries a face and a white badge; its left half (+x) is red, its 
 """
 
 import math
+from dataclasses import replace
 
 import torch
+from torch.nn.functional import normalize
 
 from geneman.camera import Orbit
-from geneman.mesh import Mesh, TexturedMesh
+from geneman.fields.atlas import UvMap
+from geneman.fields.texels import fill_gaps, lay_out
+from geneman.mesh import Mesh, TexturedMesh, smooth_normals
 from geneman.renderers.shading import draw
 from geneman.view import Framing, HiddenSide, ReferenceView
 
@@ -45,6 +49,21 @@ def textured_figure(
         _grid_faces(rings, segments, wrap=False),
         _painting(texture),
     )
+
+
+def embossed(textured: TexturedMesh, size: int = 256, slope: float = 0.4) -> TexturedMesh:
+    """Give a mesh finer normals: waves in u and v, told in the world and smooth across seams."""
+    texels = lay_out(textured.mesh, UvMap(textured.uv, textured.uv_faces, 0), size)
+    own = normalize(texels.blend(smooth_normals(textured.mesh)), dim=1)
+    x, _, z = (60 * texels.points).unbind(dim=1)
+    lean = slope * torch.stack([x.sin(), torch.zeros_like(x), z.cos()], dim=1)
+    waves = normalize(own + lean - (lean * own).sum(dim=1, keepdim=True) * own, dim=1)
+    return replace(textured, normals=fill_gaps(texels.image(waves), texels.inside()))
+
+
+def degrees_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Give the angles between unit directions."""
+    return torch.rad2deg(2 * ((a - b).norm(dim=-1) / 2).clamp(max=1).asin())
 
 
 def view_of(textured: TexturedMesh, size: int = 512) -> ReferenceView:

@@ -41,6 +41,7 @@ LATENT: dict[str, object] = {
 PIXEL: dict[str, object] = {
     "target_faces": 2000,
     "texture_size": 128,
+    "normal_map_size": 64,
     "fit_steps": 10,
     "reference_size": 128,
 }

@@ -28,6 +28,7 @@ from geneman.priors.bundle import Priors
 from geneman.priors.full import check
 from geneman.run_folder import STAGES, RunFolder
 from geneman.settings import describe, nearest, override
+from geneman.stages.finish import ALBEDO, MODEL, NORMAL, PREVIEW, TURNTABLE
 from geneman.storage import storage_errors
 
 
@@ -189,10 +190,8 @@ def _conclude(run: RunFolder, options: Reconstruct) -> None:
     """Say where the results are."""
     if options.quiet or options.until not in (None, STAGES[-1]):
         return
-    files = {
-        name: str(run.path / name)
-        for name in ("model.glb", "turntable.webp", "preview.png", "albedo.png", "run.json")
-    }
+    names = [MODEL, TURNTABLE, PREVIEW, ALBEDO, NORMAL, "run.json"]
+    files = {name: str(run.path / name) for name in names if (run.path / name).is_file()}
     if options.json:
         facts = {"event": "Finished", "files": files, "reference": run.record.reference}
         say(msgspec.json.encode(facts).decode())

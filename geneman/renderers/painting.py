@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geneman.fields.membrane import spread
+from geneman.fields.texels import Texels
 from geneman.mesh import Mesh
 from geneman.renderers.projection import Projection, Trust, project
-from geneman.renderers.texels import Texels
 from geneman.view import ReferenceView
 
 Colour = Callable[[Tensor], Tensor]

@@ -4,6 +4,7 @@ N surface points, S pixels along the side of the photo's maps.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -69,8 +70,8 @@ def project(
     cosine = (normals * towards).sum(dim=1) * (-1 if far_side else 1)
     picture = view.hidden.colour if far_side else view.colour
     maps = torch.cat([picture, confidence[..., None]], dim=-1)
-    found = _look_up(maps, seen[:, :2], "bilinear")
-    nearest = _look_up(depth[..., None], seen[:, :2], "nearest")[:, 0]
+    found = look_up(maps, seen[:, :2])
+    nearest = look_up(depth[..., None], seen[:, :2], "nearest")[:, 0]
     gap = nearest - seen[:, 2] if far_side else seen[:, 2] - nearest
     trusted = found[:, 3] * rise(cosine, *trust.cosine) * (gap < VISIBLE_WITHIN)
     return Projection(found[:, :3], trusted)
@@ -127,8 +128,12 @@ def _distance(inside: Tensor) -> Tensor:
     )
 
 
-def _look_up(image: Tensor, at: Tensor, mode: str) -> Tensor:
-    """Sample an S S C image at x, y in [-1, 1], y up."""
+def look_up(
+    image: Float[Tensor, "s s c"],
+    at: Float[Tensor, "n 2"],
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+) -> Float[Tensor, "n c"]:
+    """Sample an image at x, y in [-1, 1], y up."""
     grid = torch.stack([at[:, 0], -at[:, 1]], dim=1)[None, :, None]
     channels = image.permute(2, 0, 1)[None]
     found = grid_sample(channels, grid, mode, padding_mode="border", align_corners=False)

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, grid_sample, normalize
 from geneman.camera import Orbit
 from geneman.colour import to_linear, to_srgb
 from geneman.kernels.rasterise import Raster, corner_weights, rasterise
-from geneman.mesh import Mesh, TexturedMesh, vertex_normals
+from geneman.mesh import Mesh, TexturedMesh, smooth_normals, vertex_normals
 
 Colour = tuple[float, float, float]
 
@@ -68,6 +68,15 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Halvings:
+    """A map on the surface and its halvings, to be read at about one texel a sample."""
+
+    levels: tuple[Float[Tensor, "1 3 _ _"], ...]
+    texels: Float[Tensor, "f"]
+    """Area of each face on the map itself."""
+
+
+@dataclass(frozen=True)
 class Subject:
     """A textured mesh made ready to be photographed many times (`seated`)."""
 
@@ -75,10 +84,9 @@ class Subject:
     normals: Float[Tensor, "v 3"]
     sky: Float[Tensor, "v"]
     """Share of the surrounding light that reaches each vertex."""
-    levels: tuple[Float[Tensor, "1 3 _ _"], ...]
-    """The texture, and its halvings."""
-    texels: Float[Tensor, "f"]
-    """Area of each face on the texture."""
+    albedo: Halvings
+    relief: Halvings | None
+    """Of the finer normals, if the mesh has them."""
 
 
 def seated(textured: TexturedMesh, *, sky: Float[Tensor, "v"] | None = None) -> Subject:
@@ -88,23 +96,30 @@ def seated(textured: TexturedMesh, *, sky: Float[Tensor, "v"] | None = None) -> 
         textured: The mesh in any unit.
         sky: Soft light at the vertices, if known already; otherwise `sky_light`.
     """
-    levels = [textured.albedo.movedim(-1, 0)[None].contiguous()]
+    finer = textured.normals
+    return Subject(
+        textured,
+        smooth_normals(textured.mesh),
+        sky_light(textured.mesh) if sky is None else sky,
+        _halved(textured, textured.albedo),
+        None if finer is None else _halved(textured, finer),
+    )
+
+
+def _halved(textured: TexturedMesh, image: Float[Tensor, "h w 3"]) -> Halvings:
+    levels = [image.movedim(-1, 0)[None].contiguous()]
     while len(levels) <= HALVINGS and min(levels[-1].shape[-2:]) > 1:
         levels.append(avg_pool2d(levels[-1], 2))
     a, b, c = textured.uv[textured.uv_faces.long()].unbind(dim=1)
     (abx, aby), (acx, acy) = (b - a).unbind(dim=-1), (c - a).unbind(dim=-1)
-    height, width = textured.albedo.shape[:2]
-    return Subject(
-        textured,
-        vertex_normals(textured.mesh),
-        sky_light(textured.mesh) if sky is None else sky,
-        tuple(levels),
-        0.5 * (abx * acy - aby * acx).abs() * (height * width),
-    )
+    area = 0.5 * (abx * acy - aby * acx).abs() * (image.shape[0] * image.shape[1])
+    return Halvings(tuple(levels), area)
 
 
 def draw(textured: TexturedMesh, orbit: Orbit, size: int, *, supersample: int = 2) -> Drawing:
     """Draw without any light: what an evaluation compares with a photo.
+
+    The normals are the triangles' own, never the finer ones: those were taken from the photo.
 
     Args:
         textured: The mesh in the world of the camera.
@@ -114,9 +129,10 @@ def draw(textured: TexturedMesh, orbit: Orbit, size: int, *, supersample: int = 
     """
     samples = size * supersample
     raster = _see(textured.mesh, orbit, samples)
-    subject = seated(textured, sky=textured.mesh.vertices.new_ones(len(textured.mesh.vertices)))
-    normals = orbit.turn_to_camera(_at(subject.normals, textured.mesh.faces, raster))
-    colours = _albedo_at(subject, raster)
+    normals = _at(vertex_normals(textured.mesh), textured.mesh.faces, raster)
+    normals = orbit.turn_to_camera(normals)
+    uv = _at(textured.uv, textured.uv_faces, raster)
+    colours = _read(_halved(textured, textured.albedo), uv, raster)
     ones = torch.ones_like(colours[:, :1])
     planes = torch.cat([colours, normalize(normals, dim=-1), ones], dim=-1)
     mean = _pooled(_spread(planes, raster), supersample)
@@ -137,6 +153,8 @@ def photograph(
 ) -> Float[Tensor, "h w 3"]:
     """Take a picture in studio light, antialiased, on the studio's background.
 
+    Finer normals, if the mesh has them, turn the light as in an engine.
+
     Args:
         subject: The mesh in the world of the camera.
         orbit: Camera.
@@ -149,7 +167,11 @@ def photograph(
     raster = _see(mesh, orbit, size * supersample)
     carried = torch.cat([subject.normals, subject.sky[:, None]], dim=-1)
     values = _at(carried, mesh.faces, raster)
-    normals, reached = orbit.turn_to_camera(normalize(values[:, :3], dim=-1)), values[:, 3:]
+    facing, reached = values[:, :3], values[:, 3:]
+    uv = _at(subject.textured.uv, subject.textured.uv_faces, raster)
+    if subject.relief is not None:
+        facing = _read(subject.relief, uv, raster)
+    normals = orbit.turn_to_camera(normalize(facing, dim=-1))
     key, fill = (_lit(normals, light, studio.wrap) for light in (studio.key, studio.fill))
     above = 0.5 + 0.5 * normals[:, 1:2]
     if look is Look.CLAY:
@@ -159,7 +181,7 @@ def photograph(
     else:
         shade = 0.55 + 0.45 * reached
         light = shade * (0.52 + 0.08 * above + 0.10 * fill) + (0.5 + 0.5 * reached) * 0.30 * key
-        colours = light * to_linear(_albedo_at(subject, raster))
+        colours = light * to_linear(_read(subject.albedo, uv, raster))
     paper = to_linear(colours.new_tensor(studio.background))
     mean = _pooled(_spread(colours - paper, raster), supersample) + paper
     return to_srgb(mean)
@@ -264,21 +286,20 @@ def _at(attributes: Float[Tensor, "v c"], faces: Tensor, raster: Raster) -> Floa
     return total
 
 
-def _albedo_at(subject: Subject, raster: Raster) -> Float[Tensor, "p 3"]:
-    """Look the texture up, halved until one texel is about one sample."""
-    uv = _at(subject.textured.uv, subject.textured.uv_faces, raster)
-    image = subject.levels[_level(subject, raster)]
+def _read(image: Halvings, uv: Float[Tensor, "p 2"], raster: Raster) -> Float[Tensor, "p 3"]:
+    """Look a map up, halved until one texel is about one sample."""
+    level = image.levels[_level(image, raster)]
     grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)[None, None]
-    found = grid_sample(image, grid, align_corners=False, padding_mode="border")
+    found = grid_sample(level, grid, align_corners=False, padding_mode="border")
     return found[0, :, 0].T.contiguous()
 
 
-def _level(subject: Subject, raster: Raster) -> int:
-    """How often the texture may be halved before it is coarser than the samples."""
-    seen = torch.zeros_like(subject.texels, dtype=torch.bool)
+def _level(image: Halvings, raster: Raster) -> int:
+    """How often a map may be halved before it is coarser than the samples."""
+    seen = torch.zeros_like(image.texels, dtype=torch.bool)
     seen[raster.triangle.reshape(-1)[raster.pixels].long()] = True
-    texels_a_sample = float(subject.texels[seen].sum()) / max(len(raster.pixels), 1)
-    return min(int(math.log2(max(texels_a_sample, 1.0)) / 2), len(subject.levels) - 1)
+    texels_a_sample = float(image.texels[seen].sum()) / max(len(raster.pixels), 1)
+    return min(int(math.log2(max(texels_a_sample, 1.0)) / 2), len(image.levels) - 1)
 
 
 def _spread(values: Float[Tensor, "p c"], raster: Raster) -> Float[Tensor, "s s c"]:

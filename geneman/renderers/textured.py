@@ -43,19 +43,22 @@ class Look:
     @cached_property
     def points(self) -> Float[Tensor, "p 3"]:
         """World points that the covered pixels see."""
-        return self._blend(self.mesh.vertices, self.mesh.faces)
+        return self.blend(self.mesh.vertices)
 
     @cached_property
     def directions(self) -> Float[Tensor, "p 3"]:
         """Unit normals of those points, in the world."""
-        blended = self._blend(vertex_normals(self.mesh), self.mesh.faces)
-        return torch.nn.functional.normalize(blended, dim=1)
+        return torch.nn.functional.normalize(self.blend(vertex_normals(self.mesh)), dim=1)
 
     @cached_property
     def normals(self) -> Float[Tensor, "s s 3"]:
         """Camera-frame normals mapped to [0, 1]; black where there is nothing."""
         turned = self.orbit.turn_to_camera(self.directions)
         return self.picture(turned / 2 + 0.5, background=0.0)
+
+    def blend(self, attributes: Float[Tensor, "v c"]) -> Float[Tensor, "p c"]:
+        """Interpolate values at the mesh's vertices."""
+        return self._blend(attributes, self.mesh.faces)
 
     def footprints(self, atlas: UvMap, size: int) -> Footprints:
         """Find the texels that each covered pixel sees."""

@@ -24,12 +24,14 @@ from geneman.priors.bundle import Priors
 from geneman.progress import ImagePreview, Report, StageStarted, StepDone
 from geneman.renderers.pictures import strip, to_frame, turn, write_animation, write_picture
 from geneman.renderers.shading import seated
+from geneman.tangents import to_tangent_space
 from geneman.topology import Topology, mended, topology
 from geneman.training.checkpoints import Checkpoints
 from geneman.view import Framing, ReferenceView
 
 STAGE = "finish"
-MODEL, ALBEDO, PREVIEW, TURNTABLE = "model.glb", "albedo.png", "preview.png", "turntable.webp"
+MODEL, PREVIEW, TURNTABLE = "model.glb", "preview.png", "turntable.webp"
+ALBEDO, NORMAL = "albedo.png", "normal.png"
 FACTS = "facts.json"
 
 STANCE = 0.06
@@ -151,10 +153,13 @@ def floor_point(mesh: Mesh, framing: Framing) -> Float[Tensor, "3"]:
 
 
 def save(finished: Finished, folder: Path) -> None:
-    """Write model.glb, albedo.png, preview.png, turntable.webp and facts.json into a folder."""
+    """Write the model, its maps, preview.png, turntable.webp and facts.json into a folder."""
     facts = msgspec.to_builtins(finished.facts)
-    write_glb(folder / MODEL, finished.textured, extras=facts)
+    normal_map = to_tangent_space(finished.textured)
+    write_glb(folder / MODEL, finished.textured, extras=facts, normal_map=normal_map)
     replace_file(folder / ALBEDO, encode_image(finished.textured.albedo))
+    if normal_map is not None:
+        replace_file(folder / NORMAL, encode_image(normal_map))
     replace_file(folder / FACTS, msgspec.json.format(msgspec.json.encode(facts)))
     if finished.preview is not None:
         write_picture(finished.preview, folder / PREVIEW)
@@ -171,8 +176,11 @@ def load(folder: Path, device: torch.device) -> Finished:
 def on_device(textured: TexturedMesh, device: torch.device) -> TexturedMesh:
     """Move every array."""
     mesh = Mesh(textured.mesh.vertices.to(device), textured.mesh.faces.to(device))
-    rest = (textured.uv, textured.uv_faces, textured.albedo)
-    return TexturedMesh(mesh, *(array.to(device) for array in rest))
+    uv, uv_faces, albedo = (
+        array.to(device) for array in (textured.uv, textured.uv_faces, textured.albedo)
+    )
+    normals = None if textured.normals is None else textured.normals.to(device)
+    return TexturedMesh(mesh, uv, uv_faces, albedo, normals)
 
 
 def _facts(

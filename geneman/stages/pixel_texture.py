@@ -3,7 +3,8 @@
 The mesh is decimated and unwrapped, and the atlas painted from the photo and the field. With an
 editor the colours then follow its repainted views, on one of two routes: the paper's, which moves
 texels, or the released recipe's, which moves the colour field first. At the end of either the
-texels are fitted to the photo, so that the input view shows it again.
+texels are fitted to the photo, so that the input view shows it again. What is finer than the
+triangles goes into a normal map beside them.
 """
 
 import copy
@@ -20,13 +21,14 @@ from geneman.camera import Orbit
 from geneman.fields.adam import optimiser_of
 from geneman.fields.atlas import UvMap, decimate, unwrap
 from geneman.fields.networks import ColourField
+from geneman.fields.texels import fill_gaps, lay_out
 from geneman.kernels.texture import read_texture
 from geneman.mesh import Mesh, TexturedMesh, UnwrappedMesh
 from geneman.priors.bundle import Editor, Priors
 from geneman.progress import ImagePreview, Report
+from geneman.renderers.baking import Baked, bake
 from geneman.renderers.painting import paint
 from geneman.renderers.projection import Trust, project
-from geneman.renderers.texels import fill_gaps, lay_out
 from geneman.renderers.textured import Look, look
 from geneman.schedule import Constant, Ramp, Schedule
 from geneman.training.checkpoints import Checkpoints, NoCheckpoints
@@ -90,6 +92,11 @@ class PixelTextureConfig:
     """Side of the texture in texels (ours; the released code exports 1024)."""
     gutter: Annotated[int, msgspec.Meta(ge=1, le=64)] = 6
     """Empty texels around each chart, filled with its border colours (ours)."""
+    normal_map: bool = True
+    """Bake what is finer than the triangles, from the sculpted surface and the photo's normals,
+    into a normal map; there is none where a mesh made by hand has charts that overlap (ours)."""
+    normal_map_size: Annotated[int, msgspec.Meta(ge=64, le=8192)] = 1024
+    """Its side in texels: the photo's normals are no finer (ours)."""
     reach: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.15
     """Scene units over which the photo's tone fades into the field's (ours)."""
     hidden_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
@@ -285,7 +292,10 @@ def run(  # noqa: PLR0913 (the contract of every stage)
     _refine_texture(texture, photo, edits, config, preview, report, checkpoints, generator)
     albedo = fill_gaps(texture.texels.detach().clamp(0, 1), inside)
     bare = Mesh(small.vertices, small.faces)
-    return TexturedMesh(bare, atlas.uv, atlas.faces, albedo)
+    normals = None
+    if config.normal_map:
+        normals = bake(view, Baked(small, atlas, mesh), config.normal_map_size)
+    return TexturedMesh(bare, atlas.uv, atlas.faces, albedo, normals)
 
 
 Preview = Callable[[int, Colours], None]

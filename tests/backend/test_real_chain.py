@@ -123,6 +123,7 @@ def test_what_was_sculpted_and_painted_by_hand_goes_on_from_there(
     assert ran == ["sculpt", "latent_texture", "pixel_texture", "finish"]
     assert [stage.name for stage in after.stages if stage.edited] == ["sculpt"]
     assert any(texture.placement is not None for texture in told)
+    assert all(texture.normal_map is not None for texture in told)
 
     # Paint: only what comes after is computed, and the paint is what one gets.
     ran.clear()

@@ -34,6 +34,7 @@ from blender_addon.updates import SurfaceShown, TextureShown
 from geneman.artefacts import save_mesh, save_textured
 from geneman.gltf import write_glb
 from geneman.mesh import Mesh, TexturedMesh
+from tests.textured import embossed, textured_figure
 
 TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]], np.int32)
 
@@ -203,6 +204,18 @@ def test_a_result_is_read_as_the_library_wrote_it(tmp_path: Path) -> None:
     assert isinstance(plain, SurfaceShown)
     assert isinstance(plain.surface, SurfaceArrays)
     assert (plain.surface.positions == made.mesh.vertices.reshape(-1).numpy()).all()
+
+
+def test_a_result_with_a_normal_map_names_its_file(tmp_path: Path) -> None:
+    made = embossed(textured_figure(rings=4, segments=6), size=32)
+    save_textured(made, tmp_path)
+    write_glb(tmp_path / "model.glb", made)
+    files = tmp_path / "albedo.png", tmp_path / "normal.png"
+    assert files[1].is_file()
+    for stage, mesh in (("pixel_texture", "mesh.safetensors"), ("finish", "model.glb")):
+        shown = result_of("job", stage, tmp_path / mesh, *files)
+        assert isinstance(shown, TextureShown)
+        assert (shown.texture.albedo, shown.texture.normal_map) == files
 
 
 @pytest.mark.parametrize("keep", [0, 7, 40, 300])

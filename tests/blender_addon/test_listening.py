@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from blender_addon.arrays import png_of
 from blender_addon.frames import Array, Envelope, Packer, VersionError, encode, new_token
 from blender_addon.listening import Listening
 from blender_addon.protocol import (
@@ -151,6 +152,18 @@ def test_without_live_view_a_stage_shows_its_last_surface(server: Server) -> Non
     assert isinstance(shown, SurfaceShown)
     assert isinstance(ended, StageEnded)
     assert isinstance(server.texture("finish")[0], TextureShown)  # results come in any case
+
+
+def test_a_normal_map_comes_with_its_texture_and_older_servers_send_none(server: Server) -> None:
+    (plain,) = server.texture("finish")
+    assert plain.texture.normal_map is None
+    packer = Packer()
+    arrays = (np.zeros((3, 3), np.float32), FACES, np.zeros((3, 2), np.float32), FACES)
+    headers = [packer.add(array) for array in arrays]
+    albedo, relief = (packer.add(np.full((2, 2, 3), level, np.uint8)) for level in (0, 128))
+    (shown,) = server.tell(Texture(A, "finish", *headers, albedo, normal_map=relief), packer)
+    assert shown.texture.normal_map == png_of(np.full((2, 2, 3), 128, np.uint8))
+    assert shown.texture.nbytes > plain.texture.nbytes, "it counts in the box"
 
 
 def test_a_texture_that_did_not_come_is_missed(server: Server) -> None:

@@ -32,7 +32,8 @@ TINY: dict[str, dict[str, Any]] = {
     "latent_texture": FIELD
     | {"steps": 40, "render_size": 96, "points_per_step": 2048, "flank_points": 512},
     "pixel_texture": {
-        "target_faces": 2000, "texture_size": 128, "fit_steps": 10, "reference_size": 128
+        "target_faces": 2000, "texture_size": 128, "normal_map_size": 128, "fit_steps": 10,
+        "reference_size": 128,
     },
     "finish": {"preview_size": 64, "turntable_size": 64, "turntable_frames": 4},
 }  # fmt: skip

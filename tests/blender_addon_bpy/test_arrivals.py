@@ -14,6 +14,7 @@ arrays = importlib.import_module(f"{PACKAGE}.arrays")
 arrivals = importlib.import_module(f"{PACKAGE}.arrivals")
 placement = importlib.import_module(f"{PACKAGE}.placement")
 protocol = importlib.import_module(f"{PACKAGE}.protocol")
+dressing = importlib.import_module(f"{PACKAGE}.dressing")
 scene_import = importlib.import_module(f"{PACKAGE}.scene_import")
 updates = importlib.import_module(f"{PACKAGE}.updates")
 
@@ -63,7 +64,7 @@ def box(seen: dict[str, bool], kept: Path) -> Iterator[Any]:
     bpy.ops.wm.read_homefile(use_empty=True)
     made = arrivals.Arrivals(
         lambda stage: seen.get(stage, True),
-        texture=lambda job: kept if job == JOB and kept.exists() else None,
+        texture=lambda job, _: kept if job == JOB and kept.exists() else None,
     )
     made.link(JOB, "Ann", bpy.context.scene, run='{"seed": 7}')
     yield made
@@ -80,11 +81,18 @@ def surface(topology: Any, lift: float = 0.0, stage: str = "sculpt", step: int =
     return updates.SurfaceShown(JOB, stage, step, arrays.SurfaceArrays(flat, topology))
 
 
-def texture(topology: Any, where: Any = None, colour: int = 200, stage: str = "finish") -> Any:
+def texture(
+    topology: Any,
+    where: Any = None,
+    colour: int = 200,
+    stage: str = "finish",
+    relief: int | None = None,
+) -> Any:
     uv = arrays.corner_uv_of(SQUARE[:, [0, 2]].copy(), TWO)
     picture = np.full((8, 8, 3), colour, np.uint8)
     flat = arrays.SurfaceArrays(SQUARE.reshape(-1).copy(), topology)
-    shown = arrays.TextureArrays(flat, uv, arrays.png_of(picture))
+    normal_map = None if relief is None else png(relief)
+    shown = arrays.TextureArrays(flat, uv, arrays.png_of(picture), normal_map)
     return updates.TextureShown(JOB, stage, shown, where)
 
 
@@ -445,6 +453,65 @@ def test_a_painted_texture_stays_when_the_file_comes_again(
     box.forget_scenes()
     box.apply(again)
     assert shade() == pytest.approx(30, abs=1), "also the day after"
+
+
+# ---- normal maps ------------------------------------------------------------------------------
+
+
+def relief_of() -> Any:
+    """The image that the person's Normal input comes from, through a normal map node."""
+    nodes = person().data.materials[0].node_tree.nodes
+    surface = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
+    if not surface.inputs["Normal"].is_linked:
+        return None
+    node = surface.inputs["Normal"].links[0].from_node
+    assert (node.type, node.space, node.uv_map) == ("NORMAL_MAP", "TANGENT", "")
+    return node.inputs["Color"].links[0].from_node.image
+
+
+def test_a_normal_map_is_worn_as_directions_and_saved_with_the_file(
+    box: Any, tmp_path: Path
+) -> None:
+    box.apply(texture(topology(), METRES, relief=128))
+    assert relief_of() == scene_import.texture_of(JOB, "normal")
+    assert relief_of().colorspace_settings.is_data
+    assert relief_of().pixels[0] == pytest.approx(128 / 255, abs=1e-6), "no curve is applied"
+    assert not scene_import.albedo_of(JOB).colorspace_settings.is_data
+    material = person().data.materials[0]
+    assert dressing.texture_node(material).image == scene_import.albedo_of(JOB)
+    assert material.node_tree.nodes.active.image == scene_import.albedo_of(JOB), "to paint on"
+    saved_and_opened(tmp_path / "ann.blend")
+    assert relief_of().size[:] == (8, 8)
+    assert relief_of().colorspace_settings.is_data
+    box.forget_scenes()
+    box.apply(texture(topology(), METRES, relief=90))
+    assert relief_of().pixels[0] == pytest.approx(90 / 255, abs=1e-6)
+    assert len(person().data.materials[0].node_tree.nodes) == 5, "each is made once"
+
+
+def test_a_result_without_a_normal_map_takes_the_old_one_off(box: Any) -> None:
+    box.apply(texture(topology(), METRES, relief=128))
+    box.apply(texture(topology(), METRES))
+    assert relief_of() is None
+    assert len(person().data.materials[0].node_tree.nodes) == 3
+    box.apply(texture(topology(), METRES, relief=128))
+    assert relief_of() is not None
+
+
+def test_whoever_takes_the_normal_map_out_keeps_it_so(box: Any) -> None:
+    box.apply(texture(topology(), METRES, relief=128))
+    nodes = person().data.materials[0].node_tree.nodes
+    nodes.remove(nodes[dressing.RELIEF_NODE])
+    box.apply(texture(topology(), METRES, relief=90))
+    assert relief_of() is None
+
+
+def test_a_fetched_normal_map_takes_the_place_of_the_one_before(box: Any, kept: Path) -> None:
+    box.apply(texture(topology(), METRES, relief=128))
+    kept.write_bytes(png(90))
+    box.apply(updates.Fetched("t", JOB, "finish/normal.png", kept))
+    assert relief_of().pixels[0] == pytest.approx(90 / 255, abs=1e-6)
+    assert shade() == pytest.approx(200, abs=1), "the albedo stays"
 
 
 def test_undo_shows_the_texture_of_its_step_again(box: Any) -> None:

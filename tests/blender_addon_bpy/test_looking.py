@@ -31,7 +31,7 @@ def person() -> Iterator[Any]:
     scene_import.place(found, of("protocol").Placement(2.0, (0.0, 0.0, -0.5)))
     pixels = arrays.png_of(np.full((8, 8, 3), 128, np.uint8))
     scene_import.write_uv(found.data, arrays.corner_uv_of(corners[:, [0, 2]], faces))
-    scene_import.dress(found, JOB, pixels)
+    of("dressing").dress(found, JOB, pixels)
     bpy.context.scene.geneman.job = JOB
     bpy.context.view_layer.update()
     yield found
@@ -140,11 +140,35 @@ def test_a_copy_keeps_its_texture_when_the_person_gets_another(person: Any) -> N
     assert bpy.ops.geneman.compare_stages() == {"FINISHED"}
     (copy,) = (o for o in bpy.context.scene.objects if "geneman_stage" in o)
     white = of("arrays").png_of(np.full((8, 8, 3), 255, np.uint8))
-    scene_import.dress(person, JOB, white)
-    kept = scene_import.texture_node(copy.data.materials[0]).image
+    of("dressing").dress(person, JOB, white)
+    kept = of("dressing").texture_node(copy.data.materials[0]).image
     assert kept.pixels[:3] == pytest.approx((0, 0, 1), abs=0.01)
     assert scene_import.albedo_of(JOB).pixels[:3] == pytest.approx((1, 1, 1), abs=0.01)
-    assert scene_import.texture_node(person.data.materials[0]).image == scene_import.albedo_of(JOB)
+    assert of("dressing").texture_node(person.data.materials[0]).image == scene_import.albedo_of(
+        JOB
+    )
+
+
+def test_a_copy_keeps_its_normal_map_and_an_export_has_it(person: Any, tmp_path: Path) -> None:
+    flat, lean, grey = (
+        of("arrays").png_of(np.full((8, 8, 3), level, np.uint8)) for level in (128, 60, 200)
+    )
+    of("dressing").dress(person, JOB, grey, flat)
+    assert bpy.ops.geneman.compare_stages() == {"FINISHED"}
+    (copy,) = (o for o in bpy.context.scene.objects if "geneman_stage" in o)
+    of("dressing").dress(person, JOB, grey, lean)
+    kept, worn = (of("dressing").relief_node(o.data.materials[0]).image for o in (copy, person))
+    assert kept.pixels[0] == pytest.approx(128 / 255, abs=1e-6)
+    assert worn.pixels[0] == pytest.approx(60 / 255, abs=1e-6)
+    assert bpy.ops.geneman.export_gltf(filepath=str(tmp_path / "ann")) == {"FINISHED"}
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.ops.import_scene.gltf(filepath=str(tmp_path / "ann.glb"))
+    (back,) = (o for o in bpy.data.objects if o.type == "MESH")
+    nodes = back.data.materials[0].node_tree.nodes
+    (relief,) = (n for n in nodes if n.type == "NORMAL_MAP")
+    image = relief.inputs["Color"].links[0].from_node.image
+    assert image.colorspace_settings.is_data
+    assert image.pixels[0] == pytest.approx(60 / 255, abs=1e-6)
 
 
 def test_what_a_stage_made_stands_beside_in_the_persons_size(person: Any) -> None:
@@ -156,7 +180,8 @@ def test_what_a_stage_made_stands_beside_in_the_persons_size(person: Any) -> Non
     box.link(JOB, "Ann", bpy.context.scene)
     box.show_beside(updates.SurfaceShown(JOB, "sculpt", 1, flat))
     picture = arrays.TextureArrays(flat, arrays.corner_uv_of(units[:, [0, 2]].copy(), corners),
-                                   arrays.png_of(np.full((8, 8, 3), 9, np.uint8)))  # fmt: skip
+                                   arrays.png_of(np.full((8, 8, 3), 9, np.uint8)),
+                                   arrays.png_of(np.full((8, 8, 3), 77, np.uint8)))  # fmt: skip
     box.show_beside(updates.TextureShown(JOB, "pixel_texture", picture))
     bpy.context.view_layer.update()
     copies = {o["geneman_stage"]: o for o in bpy.context.scene.objects if "geneman_stage" in o}
@@ -167,8 +192,10 @@ def test_what_a_stage_made_stands_beside_in_the_persons_size(person: Any) -> Non
     assert copies["Sculpt"].location.x == pytest.approx(1.3)
     assert copies["Pixel Texture"].location.x == pytest.approx(2.6)
     assert not copies["Sculpt"].data.materials
-    shown = scene_import.texture_node(copies["Pixel Texture"].data.materials[0]).image
+    shown = of("dressing").texture_node(copies["Pixel Texture"].data.materials[0]).image
     assert shown.pixels[0] == pytest.approx(9 / 255, abs=0.01)
+    relief = of("dressing").relief_node(copies["Pixel Texture"].data.materials[0]).image
+    assert relief.pixels[0] == pytest.approx(77 / 255, abs=1e-6)
     assert scene_import.person_of(JOB) == person
     assert len(person.data.vertices) == 4, "the person itself stays as it is"
 

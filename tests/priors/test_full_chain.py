@@ -40,6 +40,7 @@ SMALL = {
     "latent_texture.field.encoding.log2_table": "12",
     "pixel_texture.target_faces": "1000",
     "pixel_texture.texture_size": "128",
+    "pixel_texture.normal_map_size": "64",
     "pixel_texture.reference_size": "64",
     "pixel_texture.render_size": "48",
     "pixel_texture.views": "4",

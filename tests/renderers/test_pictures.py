@@ -20,7 +20,7 @@ from geneman.renderers.shading import (
     seated,
     sky_light,
 )
-from tests.textured import textured_figure
+from tests.textured import embossed, textured_figure
 
 
 def ball(radius=1.0):
@@ -73,6 +73,18 @@ def test_light_never_clips(look):
     for azimuth in (0.0, 120.0):
         picture = photograph(subject, Orbit(azimuth), 96, look=look)
         assert 0 <= picture.min() <= picture.max() < 1
+
+
+def test_finer_normals_turn_the_light_and_not_what_is_measured():
+    figure = textured_figure()
+    flat, wavy = embossed(figure, slope=0.0), embossed(figure)
+    lit, same, turned = (
+        photograph(seated(t), Orbit(), 128, look=Look.CLAY) for t in (figure, flat, wavy)
+    )
+    assert (same - lit).abs().mean() < 0.05 * (turned - lit).abs().mean()
+    bare, measured = (draw(t, Orbit(), 128) for t in (figure, embossed(figure)))
+    assert torch.equal(bare.normal, measured.normal)
+    assert torch.equal(bare.colour, measured.colour)
 
 
 def test_the_paper_is_the_background_to_the_last_bit_of_8():

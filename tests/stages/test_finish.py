@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from geneman.gltf_reader import read_glb
+from geneman.gltf_reader import chunks, read_glb
 from geneman.mesh import Mesh
 from geneman.priors.bundle import Priors
 from geneman.progress import ImagePreview, StageStarted, StepDone, silent
@@ -17,7 +17,7 @@ from geneman.topology import topology
 from geneman.training.checkpoints import NoCheckpoints
 from geneman.view import Framing
 from tests.synthetic import figure_view
-from tests.textured import textured_figure
+from tests.textured import degrees_between, embossed, textured_figure
 
 SMALL = FinishConfig(
     height_metres=1.8, preview_size=96, turntable_size=64, turntable_frames=6, turntable_seconds=0.6
@@ -135,3 +135,16 @@ def test_everything_is_saved_and_the_person_comes_back(tmp_path):
             np.asarray(picture), (read_glb(tmp_path / "model.glb").albedo * 255).round().numpy()
         )
     assert json.loads((tmp_path / "facts.json").read_text())["height_metres"] > 0
+
+
+def test_finer_normals_are_saved_as_a_map_and_the_same_as_in_the_model(tmp_path):
+    finished = run(textured=embossed(textured_figure()))
+    finish.save(finished, tmp_path)
+    document, binary = chunks(tmp_path / "model.glb")
+    view = document["bufferViews"][document["images"][1]["bufferView"]]
+    inside = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+    assert inside == (tmp_path / "normal.png").read_bytes()
+    back = finish.load(tmp_path, torch.device("cpu")).textured
+    assert degrees_between(back.normals, finished.textured.normals).median() < 0.5
+    plain = run()
+    assert not np.array_equal(plain.preview, finished.preview), "the preview shows them"

@@ -7,6 +7,7 @@ import torch
 from geneman.camera import Orbit
 from geneman.fields.atlas import UvMap
 from geneman.fields.networks import ColourField, EncodingConfig, FieldConfig
+from geneman.fields.texels import lay_out
 from geneman.kernels.texture import footprints, read_texture
 from geneman.mesh import Box
 from geneman.priors.bundle import Priors
@@ -18,7 +19,8 @@ from geneman.stages import pixel_texture
 from geneman.stages.pixel_texture import PixelTextureConfig, Refinement
 from geneman.topology import topology
 from geneman.training.checkpoints import FileCheckpoints, NoCheckpoints
-from tests.synthetic import figure_colour, figure_mesh, figure_view
+from tests.synthetic import figure_colour, figure_mesh, figure_normal, figure_view
+from tests.textured import degrees_between
 
 CPU = torch.device("cpu")
 EDITS = Refinement(
@@ -32,6 +34,7 @@ EDITS = Refinement(
 TINY = PixelTextureConfig(
     target_faces=3000,
     texture_size=256,
+    normal_map_size=128,
     gutter=2,
     fit_steps=10,
     reference_size=128,
@@ -122,6 +125,19 @@ def test_the_result_is_closed_and_its_texture_lies_in_range():
     assert textured.albedo.shape == (256, 256, 3)
     assert textured.albedo.min() >= 0
     assert textured.albedo.max() <= 1
+
+
+def test_finer_normals_are_nearer_to_the_truth_than_the_mesh_and_can_be_left_out():
+    textured = finished()
+    assert textured.normals.shape == (128, 128, 3)
+    atlas = UvMap(textured.uv, textured.uv_faces, 0)
+    texels = lay_out(textured.mesh, atlas, 128)
+    truth = figure_normal(texels.points)
+    finer = textured.normals.reshape(-1, 3)[texels.pixels.long()]
+    assert (
+        degrees_between(finer, truth).mean() < 0.8 * degrees_between(texels.normals, truth).mean()
+    )
+    assert finish(replace(TINY, normal_map=False)).normals is None
 
 
 def test_the_input_view_shows_the_photo():
