@@ -100,8 +100,8 @@ class PixelTextureConfig:
     reach: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.15
     """Scene units over which the photo's tone fades into the field's (ours)."""
     hidden_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
-    """How far what is believed of the hidden side is painted over the field as the photo is, where
-    no learned prior has taught the field better (ours)."""
+    """How far what is believed of the hidden side is painted over the field as the photo is (ours);
+    not where drawn views have taught the field better, or an editor has moved it."""
     route: Literal["uv", "field"] = "field"
     """What the editor's views move: texels (paper) or the colour field (released recipe)."""
     uv: Refinement = PAPER_ROUTE
@@ -245,7 +245,8 @@ def run(  # noqa: PLR0913 (the contract of every stage)
         mesh: The sculpted surface, closed and outward; one that is unwrapped already is neither
             decimated nor unwrapped again.
         colour: The coarse texture; it is not changed.
-        priors: `editor` and `perceptual` are used where they are present.
+        priors: `editor` and `perceptual` are used where they are present; where `views` is, the
+            field is believed of the hidden side.
         config: Numbers.
         report: Receives the steps and previews.
         generator: The only source of randomness.
@@ -266,18 +267,18 @@ def run(  # noqa: PLR0913 (the contract of every stage)
     if priors.editor is not None:
         recipe = config.uv if config.route == "uv" else config.field
         edits = _Edits(priors.editor.condition(view), priors, recipe, config, small, generator)
+    moved = False
     if edits is not None and config.route == "field":
         colour = copy.deepcopy(colour)
         _refine_field(colour, photo, edits, preview, report, checkpoints)
         # What is left is exact and quick, so it starts again if it is interrupted.
-        edits, checkpoints = None, NoCheckpoints()
+        edits, checkpoints, moved = None, NoCheckpoints(), True
     size = config.texture_size
     if isinstance(mesh, UnwrappedMesh):
         atlas = UvMap(mesh.uv, mesh.uv_faces, 0)
     else:
         atlas = unwrap(small, size=size, gutter=config.gutter)
     texels = lay_out(small, atlas, size)
-    taught = priors.image or priors.novel_view or priors.views
     painted = paint(
         view,
         small,
@@ -285,7 +286,7 @@ def run(  # noqa: PLR0913 (the contract of every stage)
         colour.colour,
         trust=Trust(),
         reach=config.reach,
-        hidden=0.0 if taught else config.hidden_share,
+        hidden=0.0 if moved or priors.views else config.hidden_share,
     )
     inside = texels.inside()
     texture = Texture(fill_gaps(texels.image(painted), inside), inside, atlas).to(device)

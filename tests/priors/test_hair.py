@@ -25,12 +25,13 @@ def landmarks():
     return points
 
 
-def person(pattern):
+def person(pattern, shirt=SHIRT, neck=SKIN):
     """Give a photo and the back that is believed, both H W 3."""
     photo = np.ones((SIZE, SIZE, 3))
-    for where, colour in ((CHEST, SHIRT), (NECK, SKIN), (HEAD, HAIR)):
+    for where, colour in ((CHEST, shirt), (NECK, SKIN), (HEAD, HAIR)):
         photo[where] = colour
     back = photo.copy()
+    back[NECK & ~HEAD] = neck
     photo = photo * (1 + pattern * (HEAD & ~FACE))[..., None]
     photo[FACE] = SKIN
     cover = (CHEST | NECK | HEAD) * 1.0
@@ -60,10 +61,18 @@ def test_weaker_strands_in_front_are_weaker_behind():
     assert weak == pytest.approx(strong / 3, rel=0.3)
 
 
-def test_a_hat_with_dots_and_a_smooth_one_get_none():
-    dots = 0.3 * (np.random.default_rng(0).random((SIZE, SIZE)) > 0.5)
-    for pattern in (dots, np.zeros_like(X)):
-        assert np.log(drawn(pattern)[HEAD]).std() < 0.01
+@pytest.mark.parametrize("strength", [0.3, 0.1])
+def test_a_hat_with_dots_gets_none(strength):
+    dots = strength * (np.random.default_rng(0).random((SIZE, SIZE)) > 0.5)
+    assert np.all(drawn(dots) == 1)
+
+
+def test_hair_over_the_neck_leaves_a_shirt_of_its_colour_alone():
+    front, back = person(lines(0.3), shirt=HAIR, neck=HAIR)
+    lighter = np.log(strands(back, front, landmarks()))
+    assert lighter[(Y > 120) & CHEST].std() < 0.01
+    assert lighter[(Y < 50) & HEAD].std() > 0.1
+    assert np.abs(np.diff(lighter, axis=0))[(Y > 60)[1:]].max() < 0.25, "no line where they end"
 
 
 def test_strands_run_down_the_back_of_the_head():
@@ -73,12 +82,13 @@ def test_strands_run_down_the_back_of_the_head():
     assert np.abs(down[low]).mean() < 0.5 * np.abs(across[low]).mean()
 
 
-def test_nobody_and_heads_too_small_to_show_strands_get_none():
+def test_nobody_faces_unseen_and_heads_too_small_to_show_strands_get_none():
     assert np.all(drawn(lines(0.3), np.zeros((33, 4), np.float32)) == 1)
-    far, beyond = landmarks(), landmarks()
+    far, beyond, unseen = landmarks(), landmarks(), landmarks()
+    unseen[list(EYES), 3] = 0.0
     far[:, :2] *= 0.1
     beyond[:, 1] += 20
-    for points in (far, beyond):
+    for points in (far, beyond, unseen):
         assert np.all(drawn(lines(0.3), points) == 1)
 
 

@@ -48,6 +48,21 @@ def test_shades_of_one_material_and_even_slopes_stay():
     np.testing.assert_allclose(sharpened(slope)[inner], slope[inner], atol=0.01)
 
 
+@pytest.mark.parametrize("wide", [4, 8, 12])
+def test_a_belt_of_a_third_colour_keeps_it(wide):
+    rows = np.arange(SIZE) - SIZE / 2
+    picture = np.ones((SIZE, SIZE, 3))
+    picture[rows > 0] = 0.05
+    belt = np.abs(rows) < wide / 2
+    picture[belt] = 0.7, 0.1, 0.1
+    soft = ndimage.gaussian_filter(picture, (1.0, 0, 0))
+    found = sharpened(soft)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    redness = [(image[..., 0] - image[..., 1])[belt].mean() for image in (soft, found)]
+    assert redness[1] > 0.8 * redness[0]
+
+
 def test_light_tells_materials_apart_less_than_hue_does():
     darker, redder = SHIRT * 0.68, SHIRT + np.array([0.2, 0.0, -0.1])
     assert np.linalg.norm(redder - SHIRT) < np.linalg.norm(darker - SHIRT)

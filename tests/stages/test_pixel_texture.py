@@ -173,6 +173,10 @@ def test_the_hidden_side_is_painted_where_no_prior_has_taught_the_field():
     assert painted < 0.3 * misfit(finished())
     taught = finish(config, views=Unasked())
     torch.testing.assert_close(taught.albedo, finished().albedo)
+    edited = [
+        finish(replace(TINY, hidden_share=share), editor=Painter()).albedo for share in (0.0, 1.0)
+    ]
+    torch.testing.assert_close(*edited)
 
 
 def test_nothing_jumps_across_the_seams_of_the_atlas():

@@ -25,17 +25,24 @@ REACHES = (16.0, 8.0, 4.0)
 STEEPER = 3.0
 """How many times as steep each pass makes a border."""
 
+ASIDE = 0.25
+"""Distance from the line between two colours, as a share of its length, at which a colour is a
+third one (a belt between shirt and trousers) and stays."""
+
 
 def sharpened(picture: Picture) -> Picture:
     """Draw the borders between unlike colours sharply, at the picture's own size.
 
     Args:
         picture: H W 3, sRGB; colours of the person are carried outward beyond the outline.
+
+    Returns:
+        H W 3, in [0, 1].
     """
     fine = resized(picture, BORDERS)
     for reach in REACHES:
         fine = _steepened(fine, reach)
-    return resized(fine, len(picture))
+    return np.clip(resized(fine, len(picture)), 0.0, 1.0)
 
 
 def _steepened(picture: Picture, reach: float) -> Picture:
@@ -49,7 +56,9 @@ def _steepened(picture: Picture, reach: float) -> Picture:
     share = np.clip(share, 0.0, 1.0)
     steep = np.clip((share - 0.5) * STEEPER + 0.5, 0.0, 1.0)
     steep = steep * steep * (3 - 2 * steep)
-    moved = (steep - share) * unlike(one, other)
+    aside = np.square(picture - one - share[..., None] * apart).sum(axis=-1)
+    between = np.exp(-aside / np.maximum(ASIDE**2 * length, 1e-6))
+    moved = (steep - share) * unlike(one, other) * between
     steeper: Picture = picture + moved[..., None] * apart
     return steeper
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geneman.colour import unlike
+from geneman.landmarks import EYES, MOUTH, SEEN
 from geneman.priors.bundled.borders import Picture
 from geneman.priors.bundled.head import Head
 from geneman.priors.bundled.hidden_colour import Front, touching
@@ -26,7 +27,14 @@ LEAST_FACE = 12.0
 LEAST_SEEN = 0.25
 """Squares of a face's side of hair that must be seen."""
 
-WHORL = 1.3
+NAPE = -1.5, -2.2
+"""Faces below the middle of eyes and mouth where strands begin to fade, and end: farther down, dark
+clothes pass for hair."""
+
+WIDEST = 1.3
+"""Widths of the face to either side within which hair is looked for."""
+
+WHORL = 2.1
 """Faces above the middle of eyes and mouth from which hair falls."""
 
 STRONGEST = 0.35
@@ -47,7 +55,7 @@ def strands(borrowed: Picture, front: Front, landmarks: NDArray[np.float32]) -> 
     size = len(borrowed)
     lighter = np.ones((size, size))
     first = Head.of(landmarks)
-    if first is None:
+    if first is None or landmarks[[*EYES, *MOUTH], 3].min() < SEEN:
         return lighter
     side = min(size, round(first.side * FACE / first.face))
     head = Head.of(landmarks, side)
@@ -60,7 +68,7 @@ def strands(borrowed: Picture, front: Front, landmarks: NDArray[np.float32]) -> 
     seen = _Seen.of(photo, inside, crop)
     if seen is None:
         return lighter
-    likely = seen.likely(behind) * inside
+    likely = seen.likely(behind) * inside * crop.fading()
     hair = touching(likely > 0.5, crop.above > 0.5) * likely  # noqa: PLR2004 (a half, the brow)
     waves = _smeared(_falling(crop), round(head.face))
     drawn = np.exp(seen.strength * np.clip(waves, -2.0, 2.0) * blurred(hair, 1.5))
@@ -83,7 +91,7 @@ class _Crop:
     def around(head: Head) -> "_Crop":
         """Cut out what may be hair."""
         aside, above = head.frame()
-        near = (np.abs(aside) < 1.3 * head.width) & (np.abs(above + head.face) < 4.5 * head.face)
+        near = (np.abs(aside) < WIDEST * head.width) & (np.abs(above + head.face) < 4.5 * head.face)
         rows, columns = (
             slice(at.min(), at.max() + 1) if len(at) else slice(0) for at in np.nonzero(near)
         )
@@ -93,6 +101,14 @@ class _Crop:
     def of(self, image: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cut an image of the head's grid."""
         return image[self.rows, self.columns]
+
+    def fading(self) -> Map:
+        """Say where strands may be: they end softly at the nape and aside."""
+        start, end = NAPE
+        width = self.head.width / self.head.face
+        down = np.clip((self.above - end) / (start - end), 0.0, 1.0)
+        out: Map = down * np.clip((WIDEST * width - np.abs(self.aside)) / (0.3 * width), 0.0, 1.0)
+        return out
 
     def face(self, wide: float, tall: float) -> Pixels:
         """Say what lies in an ellipse about the face: shares of its width and of its face."""
@@ -163,7 +179,7 @@ def _falling(crop: _Crop) -> NDArray[np.float64]:
     random = np.random.default_rng(0)  # the same hair in every run
     wave = ndimage.gaussian_filter(random.standard_normal(shape), crop.head.face / 2)
     turned = 0.3 * wave / max(float(wave.std()), 1e-9)
-    aside, above = crop.aside / 1.6, (crop.above - WHORL) / 2 - 0.4
+    aside, above = crop.aside / 1.6, (crop.above - WHORL) / 2
     aside, above = (
         np.cos(turned) * aside - np.sin(turned) * above,
         np.sin(turned) * aside + np.cos(turned) * above,

@@ -70,7 +70,8 @@ class Front:
     def of(photo: NDArray[np.float32], cover: Map) -> "Front":
         """Look at a photo and its cover, H W in [0, 1]."""
         colour = resized(photo.astype(np.float64), WORKING)
-        inside = resized(cover, WORKING) > 0.6  # noqa: PLR2004 (clear of the outline)
+        small = resized(cover, WORKING)
+        inside = small > 0.6 * min(float(small.max()), 1.0)  # clear of the outline
         rows, columns = ndimage.distance_transform_edt(
             ~inside, return_distances=False, return_indices=True
         )
@@ -78,7 +79,8 @@ class Front:
 
     def plain(self) -> Map:
         """Say where it is just its material, so that its folds and weave serve the back too."""
-        apart = ndimage.maximum_filter(np.linalg.norm(self.colour - self.material, axis=-1), 3)
+        apart = np.where(self.inside, np.linalg.norm(self.colour - self.material, axis=-1), 0.0)
+        apart = ndimage.maximum_filter(apart, 3)
         alike = np.exp(-((blurred(apart, 1.0) / 0.2) ** 4))
         # What is plain between the lines of a print belongs to the print.
         wide = ndimage.grey_opening(np.where(self.inside, alike, 1.0), footprint=PRINT)
