@@ -33,7 +33,10 @@ def lab(colour: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def unlike(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Say how far sRGB colours, ... 3 each, are of different materials: ... in [0, 1]."""
+    """Say how far sRGB colours, ... 3 each, are of different materials: ... in [0, 1].
+
+    Either may be one colour for all of the other's.
+    """
     apart = np.linalg.norm(lab(one) - lab(other), axis=-1)
     share: NDArray[np.float64] = 1 / (1 + (UNLIKE / np.maximum(apart, 1e-3)) ** 4)
     return share

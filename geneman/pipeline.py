@@ -158,11 +158,7 @@ def reconstruct(
             report(ArtefactSaved(name, run.result(name)))
             report(StageFinished(name, seconds))
         if STAGES[-1] in selected:
-            published = run.publish(STAGES[-1])
-            if (
-                run.path / NORMAL not in published
-            ):  # that of an earlier person fits this one nowhere
-                (run.path / NORMAL).unlink(missing_ok=True)
+            run.publish(STAGES[-1], optional=[NORMAL])
 
 
 def by_hand(request: Request, run: RunFolder, chain: Mapping[str, Stage]) -> frozenset[str]:

@@ -20,7 +20,7 @@ import enum
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -339,8 +339,13 @@ class RunFolder:
             self.drop(stage)
             os.replace(folder / "partial", folder / "result")
 
-    def publish(self, stage: str) -> list[Path]:
-        """Copy a result's files, but its facts, to the top of the run, where people look."""
+    def publish(self, stage: str, optional: Sequence[str] = ()) -> list[Path]:
+        """Copy a result's files, but its facts, to the top of the run, where people look.
+
+        Args:
+            stage: Whose result.
+            optional: Files that not every result has; an earlier one's would fit this one nowhere.
+        """
         record = self.stage_record(stage)
         published = []
         files = {n: d for n, d in record.files.items() if n != FACTS} if record else {}
@@ -349,6 +354,8 @@ class RunFolder:
             if not target.is_file() or digest_of_file(target) != digest:
                 write_whole(target, (self.result(stage) / name).read_bytes())
             published.append(target)
+        for name in set(optional) - files.keys():
+            (self.path / name).unlink(missing_ok=True)
         return published
 
 

@@ -277,15 +277,17 @@ def test_a_quarter_turn_is_a_quarter_turn(glb):
     assert turned[:, 0].max().item() == pytest.approx(-upright[:, 1].min().item(), abs=1e-6)
 
 
-def test_materials_share_one_map_where_only_one_has_its_own(bumpy):
-    def add_a_plain_copy(document):
-        plain = {"pbrMetallicRoughness": {"baseColorFactor": [0.2, 0.0, 1.0, 1.0]}}
-        document["materials"].append(plain)
-        copy = document["meshes"][0]["primitives"][0] | {"material": 1}
-        document["meshes"].append({"primitives": [copy]})
-        document["nodes"].append({"mesh": 1, "translation": [2, 0, 0]})
-        document["scenes"][0]["nodes"] = [0, 1]
+def add_a_plain_copy(document):
+    """Put a person of one colour beside the first, from the same arrays."""
+    plain = {"pbrMetallicRoughness": {"baseColorFactor": [0.2, 0.0, 1.0, 1.0]}}
+    document["materials"].append(plain)
+    copy = document["meshes"][0]["primitives"][0] | {"material": 1}
+    document["meshes"].append({"primitives": [copy]})
+    document["nodes"].append({"mesh": 1, "translation": [2, 0, 0]})
+    document["scenes"][0]["nodes"] = [0, 1]
 
+
+def test_materials_share_one_map_where_only_one_has_its_own(bumpy):
     before = read_glb(bumpy).normals
     rewrite(bumpy, add_a_plain_copy)
     both = read_glb(bumpy)
@@ -301,16 +303,8 @@ def test_materials_share_one_map_where_only_one_has_its_own(bumpy):
 
 
 def test_materials_share_one_albedo(glb):
-    def colour_a_copy(document):
-        plain = {"pbrMetallicRoughness": {"baseColorFactor": [0.2, 0.0, 1.0, 1.0]}}
-        document["materials"].append(plain)
-        copy = document["meshes"][0]["primitives"][0] | {"material": 1}
-        document["meshes"].append({"primitives": [copy]})
-        document["nodes"].append({"mesh": 1, "translation": [2, 0, 0]})
-        document["scenes"][0]["nodes"] = [0, 1]
-
     figure = textured_figure()
-    rewrite(glb, colour_a_copy)
+    rewrite(glb, add_a_plain_copy)
     both = read_glb(glb)
     centres = both.uv[both.uv_faces].mean(dim=1)
     height, width, _ = both.albedo.shape

@@ -1,10 +1,10 @@
 """Colour an atlas: the photo where it is seen, a colour field elsewhere, and no seam between.
 
-What is believed of the hidden side may be painted as the photo is: its folds and weave are finer
-than a quickly trained field.
 The field is dimmer in detail and may be off in tone. So the difference between the photo and the
 field, known where the photo is trusted, is spread over the rest of the surface as a membrane and
 added to the field: both sides then agree along the border, at every scale the mesh resolves.
+What is believed of the hidden side may be painted as the photo is: its folds and weave are finer
+than a quickly trained field.
 """
 
 from collections.abc import Callable

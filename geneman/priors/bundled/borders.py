@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geneman.colour import unlike
-from geneman.priors.bundled.membranes import resized
+from geneman.priors.bundled.membranes import Map, Pixels, resized
 
 Picture = NDArray[np.float64]
 
@@ -68,12 +68,28 @@ def _across(picture: Picture, scale: float) -> NDArray[np.float64]:
 
     That is the structure tensor's first eigenvector; which way it points does not matter.
     """
-    smooth = ndimage.gaussian_filter(picture, (scale, scale, 0))
-    down, right = np.gradient(smooth, axis=(0, 1))
-    products = (down * down, down * right, right * right)
-    dd, dr, rr = (ndimage.gaussian_filter(p.sum(axis=-1), scale) for p in products)
+    dd, dr, rr = structure(ndimage.gaussian_filter(picture, (scale, scale, 0)), scale)
     angle = np.arctan2(2 * dr, rr - dd) / 2
     return np.stack([np.sin(angle), np.cos(angle)])
+
+
+def structure(picture: Picture, scale: float, where: Pixels | bool = True) -> tuple[Map, Map, Map]:
+    """Give the structure tensor: the means, nearby, of the products of slopes, all colours' summed.
+
+    Args:
+        picture: H W C.
+        scale: Pixels that count as nearby.
+        where: Pixels whose slopes count.
+
+    Returns:
+        Down with down, down with right, right with right.
+    """
+    down, right = np.gradient(picture, axis=(0, 1))
+    dd, dr, rr = (
+        ndimage.gaussian_filter(np.where(where, (one * other).sum(axis=-1), 0.0), scale)
+        for one, other in ((down, down), (down, right), (right, right))
+    )
+    return dd, dr, rr
 
 
 def _looked_up(picture: Picture, places: NDArray[np.float64]) -> Picture:

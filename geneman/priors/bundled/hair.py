@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from geneman.colour import unlike
 from geneman.landmarks import EYES, MOUTH, SEEN
-from geneman.priors.bundled.borders import Picture
+from geneman.priors.bundled.borders import Picture, structure
 from geneman.priors.bundled.head import Head
 from geneman.priors.bundled.hidden_colour import Front, touching
 from geneman.priors.bundled.membranes import Map, Pixels, blurred, resized
@@ -130,9 +130,7 @@ class _Seen:
 
     def likely(self, colour: Picture) -> Map:
         """Say how far colours are this hair's, and not the face's."""
-        hair, skin = (
-            unlike(colour, np.broadcast_to(tint, colour.shape)) for tint in (self.tint, self.skin)
-        )
+        hair, skin = unlike(colour, self.tint), unlike(colour, self.skin)
         share: Map = (1 - hair) * np.minimum(2 * skin, 1.0)
         return share
 
@@ -146,11 +144,11 @@ class _Seen:
         if not cheeks.any():
             return None
         skin = np.median(photo[cheeks], axis=0)
-        framing &= unlike(photo, np.broadcast_to(skin, photo.shape)) > 0.5  # noqa: PLR2004
+        framing &= unlike(photo, skin) > 0.5  # noqa: PLR2004
         if not framing.any():
             return None
         tint = np.median(photo[framing], axis=0)
-        framing &= unlike(photo, np.broadcast_to(tint, photo.shape)) < 0.5  # noqa: PLR2004
+        framing &= unlike(photo, tint) < 0.5  # noqa: PLR2004
         if framing.sum() < LEAST_SEEN * face**2:
             return None
         light = np.log(photo.mean(axis=-1) + 0.02)
@@ -164,11 +162,7 @@ class _Seen:
 def _coherence(fine: Map, where: Pixels, scale: float) -> float:
     """Say how much a pattern runs one way nearby: 0 for dots, 1 for lines."""
     where = ndimage.binary_erosion(where)  # slopes look one pixel farther
-    down, right = np.gradient(fine)
-    dd, dr, rr = (
-        ndimage.gaussian_filter(np.where(where, product, 0.0), scale)
-        for product in (down * down, down * right, right * right)
-    )
+    dd, dr, rr = structure(fine[..., None], scale, where)
     apart, both = np.hypot(dd - rr, 2 * dr), dd + rr
     return float(apart[where].sum() / max(both[where].sum(), 1e-12))
 
