@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from geneman import device
 from geneman.cli.arguments import parse, say
-from geneman.curation.rings import Rings
+from geneman.curation.rings import Rings, Sketcher
 from geneman.errors import OptionError
 from geneman.progress import Event, Report, StepDone
 from geneman.settings import nearest
@@ -67,7 +67,7 @@ class TrainViews:
     wardrobe: Path | None = None
     """Folder of MakeHuman's clothes, hair and skins; without it, avatars alone are shown."""
     rings: Path | None = None
-    """Folder that keeps what is rendered, 40 kB a ring; without it, nothing is kept."""
+    """Folder that keeps what is rendered, 80 kB a ring; without it, nothing is kept."""
     limit: int = 0
     """Different rings to learn from, again and again; 0: always new ones."""
     render: int = 0
@@ -133,11 +133,14 @@ def command(arguments: Sequence[str]) -> int:
 
 
 def _views(arguments: Sequence[str]) -> int:
+    from geneman.priors.bundled.geometry_prior import GeometryPrior
     from geneman.priors.bundled.view_network import STANDARD_SHAPE
     from geneman.training import view_prior
+    from geneman.training.view_sketches import GuessedViews
 
     options = parse(TrainViews, "train", arguments)
-    found = _rings(options)
+    sketcher = GuessedViews(GeometryPrior.from_file())
+    found = _rings(options, plain=options.settings.plain, sketcher=sketcher)
     if found is None:
         return 0
     out = options.out or Path("view-prior")
@@ -188,21 +191,22 @@ def _novel_view(arguments: Sequence[str]) -> int:
 
 
 def _rings(
-    options: TrainViews | TrainNovelView, *, plain: bool = False
+    options: TrainViews | TrainNovelView, *, plain: bool, sketcher: Sketcher | None = None
 ) -> tuple[Rings, Rings] | None:
     """Give whom to learn from and whom never to; nobody where they were only to be rendered."""
     from geneman.training.view_sources import render, sources
 
-    found = sources(
-        options.people,
-        options.wardrobe,
-        options.rings,
-        size=options.settings.size,
-        count=VIEWS,
-        seed=options.settings.seed,
+    like = Rings(
+        (),
+        options.settings.size,
+        VIEWS,
+        options.settings.seed,
+        folder=options.rings,
         limit=options.limit,
         plain=plain,
+        sketcher=sketcher,
     )
+    found = sources(options.people, options.wardrobe, like)
     if options.render:
         render(found, options.render, options.settings, say)
         return None

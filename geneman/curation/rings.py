@@ -2,18 +2,24 @@
 
 V views with S pixels along a side; the photo has twice as many, P. Views are lit by the light
 that the photo has on the whole: a lamp's shadow belongs to a photo, not to a texture.
+
+The person stands where every shape prior puts a photo's: half-way between the two sides the median
+depth is the reference distance. So a prior's sketches of the views lie where the views do.
 """
 
 import io
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -50,6 +56,26 @@ PER_PERSON = 4
 """Rings of the same dressed body in a row: dressing one takes longer than rendering a ring."""
 
 
+@runtime_checkable
+class Sketcher(Protocol):
+    """Says from a photo what its views may look like."""
+
+    @property
+    def name(self) -> str:
+        """Which one it is: sketches of another are not learnt from."""
+
+    def __call__(
+        self, photo: Float[Tensor, "p p 4"], orbits: Sequence[Orbit], size: int
+    ) -> Float[Tensor, "v s s 7"]:
+        """Draw views as rings have them, but in [0, 1].
+
+        Args:
+            photo: sRGB and cover in [0, 1].
+            orbits: The cameras.
+            size: S.
+        """
+
+
 @dataclass(frozen=True)
 class Ring:
     """One photo of a person, and views of the same moment."""
@@ -59,33 +85,42 @@ class Ring:
     views: UInt8[Tensor, "v s s 7"]
     """sRGB on white; cover; camera-frame normals mapped to [0, 1] on black."""
     orbits: tuple[Orbit, ...]
+    sketches: UInt8[Tensor, "v s s 7"] | None = None
+    """What a shape prior made of the photo, seen by the same cameras."""
+    sketcher: str = ""
+    """Its name."""
 
     def to_bytes(self) -> bytes:
-        """Pack into one file: two pictures and the cameras."""
-        wide = torch.cat(self.views.unbind(), dim=1)
+        """Pack into one file: pictures and the cameras."""
         cameras = [
             [o.azimuth_deg, o.elevation_deg, o.distance, o.fov_deg, *o.centre] for o in self.orbits
         ]
+        packed = _strips("", self.views)
+        if self.sketches is not None:
+            packed |= _strips("sketch_", self.sketches)
         return save(
             {
                 "photo": _packed(self.photo),
-                "colour": _packed(wide[..., :4]),
-                "normal": _packed(wide[..., 4:]),
+                **packed,
                 "cameras": torch.tensor(cameras, dtype=torch.float64),
-            }
+            },
+            metadata={"sketcher": self.sketcher},
         )
 
     @staticmethod
     def read(path: Path) -> "Ring":
         """Unpack what `to_bytes` gave."""
-        found = load_file(path)
-        wide = torch.cat([_unpacked(found[name]) for name in ("colour", "normal")], dim=-1)
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         orbits = tuple(
             Orbit(azimuth, elevation, distance, fov, (x, y, z))
             for azimuth, elevation, distance, fov, x, y, z in found["cameras"].tolist()
         )
-        views = torch.stack(wide.chunk(len(orbits), dim=1))
-        return Ring(_unpacked(found["photo"]), views, orbits)
+        views, sketches = (_pictures(kind, found, len(orbits)) for kind in ("", "sketch_"))
+        assert views is not None  # every ring has them
+        named = about.get("sketcher", "")
+        return Ring(_unpacked(found["photo"]), views, orbits, sketches, named)
 
 
 @dataclass(frozen=True)
@@ -113,14 +148,19 @@ class Rings:
     plain: bool = False
     """Whether all views are taken as the photo is, but for their angles: Zero-1-to-3 can be told
     of no others."""
-    _people: dict[tuple[str, int], Person] = field(default_factory=dict, compare=False, repr=False)
+    sketcher: Sketcher | None = None
+    """Draws what is known of the views beforehand, if that is to be learnt from."""
+    _people: dict[tuple[str, int], Person] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def ring(self, index: int) -> Ring:
         """Give the ring with a number, rendered or read.
 
         Raises:
             OptionError: It has to be rendered, and there is nobody to render; or what lies in
-                the folder was rendered at another size, or looks closely where it should not.
+                the folder was rendered at another size, looks closely where it should not, or was
+                not sketched by this prior.
         """
         index = index % self.limit if self.limit else index
         if self.folder is None:
@@ -143,6 +183,12 @@ class Rings:
                 value=f"close views in '{path.name}'",
                 remedy="name another folder with --rings: each prior has its own",
             )
+        if self.sketcher is not None and ring.sketcher != self.sketcher.name:
+            raise OptionError(
+                f"These rings must have sketches by '{self.sketcher.name}'",
+                value=f"'{ring.sketcher}' in '{path.name}'" if ring.sketcher else "none",
+                remedy="name another folder with --rings: each prior has its own",
+            )
         return ring
 
     def _rendered(self, index: int) -> Ring:
@@ -153,7 +199,11 @@ class Rings:
                 remedy="name a folder of avatars with --people",
             )
         random = np.random.default_rng((self.seed, index))
-        return draw_ring(self._person(index), random, self.size, self.count, plain=self.plain)
+        ring = draw_ring(self._person(index), random, self.size, self.count, plain=self.plain)
+        if self.sketcher is None:
+            return ring
+        drawn = self.sketcher(ring.photo.float() / 255, ring.orbits, self.size)
+        return replace(ring, sketches=_bytes(drawn), sketcher=self.sketcher.name)
 
     def _person(self, index: int) -> Person:
         """Read an avatar or dress a body; the last few are kept."""
@@ -195,13 +245,14 @@ def draw_ring(
         front, back = scene.sides(REFERENCE, 2 * size, framed.edges())
         if len(front.pixels) > SMALLEST * (2 * size) ** 2:
             break
+    scene = scene.centred((front.depth + back.depth) / 2)
     light = draw_light(random)
     both = Scene(front.pixels, front.normal, front.depth, back.depth, 2 * size)
     bright, _ = both.lit(light, scene.dyed(front), scene.dyed(back))
     inside = image(torch.ones(len(front.pixels), 1), front.pixels, 2 * size)[..., 0] > 0
     colour, matte = photographed(image(bright, front.pixels, 2 * size), inside, random)
     evenly = _as_bright(light, front, scene.dyed(front), bright)
-    orbits = draw_orbits(framed.placed(head), random, count, plain=plain)
+    orbits = draw_orbits(scene.points[: len(person.head)][person.head], random, count, plain=plain)
     rest = scene.cut(framed)
     views = [rest.picture(orbit, size, evenly) for orbit in orbits]
     photo = torch.cat([colour * (matte[..., None] > 0), matte[..., None]], dim=-1)
@@ -305,6 +356,15 @@ class _Scene:
         normals = orbit.turn_to_camera(REFERENCE.turn_to_world(self.normals)).contiguous()
         return both_sides(points, normals, self.surface, self.person.textures, edges, size)
 
+    def centred(self, middle: Float[Tensor, "p"]) -> "_Scene":
+        """Move the person along the photo's rays until half-way the reference distance is.
+
+        Args:
+            middle: Depth half-way between the sides, at the photo's pixels.
+        """
+        nearer = REFERENCE.distance / float(middle.median())
+        return replace(self, points=REFERENCE.to_world(nearer * REFERENCE.to_camera(self.points)))
+
     def dyed(self, look: Look) -> Float[Tensor, "p 3"]:
         """Give the albedo that a side shows, in linear light."""
         bare = self.person.figure.bare(look.places)
@@ -326,6 +386,20 @@ class _Scene:
         planes = image(layers, look.pixels, FINER * size).movedim(-1, 0)[None]
         whole = avg_pool2d(planes, FINER)[0].movedim(0, -1)
         return torch.cat([whole[..., :3] + 1 - whole[..., 3:4], whole[..., 3:]], dim=-1)
+
+
+def _strips(kind: str, views: UInt8[Tensor, "v s s 7"]) -> dict[str, UInt8[Tensor, "n"]]:
+    wide = torch.cat(views.unbind(), dim=1)
+    return {f"{kind}colour": _packed(wide[..., :4]), f"{kind}normal": _packed(wide[..., 4:])}
+
+
+def _pictures(
+    kind: str, found: Mapping[str, Tensor], count: int
+) -> UInt8[Tensor, "v s s 7"] | None:
+    if f"{kind}colour" not in found:
+        return None
+    wide = torch.cat([_unpacked(found[f"{kind}{name}"]) for name in ("colour", "normal")], dim=-1)
+    return torch.stack(wide.chunk(count, dim=1))
 
 
 def _bytes(image: Float[Tensor, "*s"]) -> UInt8[Tensor, "*s"]:

@@ -4,12 +4,13 @@ S pixels along a side, G cells of the grid. What a method must beat to be worth 
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from geneman.camera import pixel_grid
 from geneman.mesh import Mesh, TexturedMesh
+from geneman.sheets import closed_sheets
 from geneman.view import ReferenceView
 
 GRID = 512
@@ -32,21 +33,9 @@ def mirrored_photo(view: ReferenceView, grid: int = GRID) -> TexturedMesh:
         for depth in (view.depth, view.hidden.depth)
     ]
     inside &= weight > 0
-    quads = _quads(inside)
     at = pixel_grid(grid).to(view.mask).reshape(-1, 2)
     sides = [view.camera.unproject(at, depth.flatten()) for depth in depths]
-    count = grid * grid
-    front = torch.cat([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    wall = _wall(front)
-    faces = torch.cat(
-        [
-            front,
-            front.flip(1) + count,
-            torch.stack([wall[:, 1], wall[:, 0], wall[:, 0] + count], dim=1),
-            torch.stack([wall[:, 1], wall[:, 0] + count, wall[:, 1] + count], dim=1),
-        ]
-    )
-    kept, numbers = torch.unique(faces, return_inverse=True)
+    kept, numbers = torch.unique(closed_sheets(inside), return_inverse=True)
     uv = ((at + 1) / 2).repeat(2, 1)[kept]
     mesh = Mesh(torch.cat(sides)[kept], numbers)
     cover = view.mask[..., None]
@@ -56,20 +45,3 @@ def mirrored_photo(view: ReferenceView, grid: int = GRID) -> TexturedMesh:
 
 def _pooled(image: Float[Tensor, "s s"], grid: int) -> Float[Tensor, "g g"]:
     return adaptive_avg_pool2d(image[None, None], grid)[0, 0]
-
-
-def _quads(inside: Bool[Tensor, "g g"]) -> Int[Tensor, "q 4"]:
-    """Give the cells whose four corners are inside, counter-clockwise as the camera sees them."""
-    whole = inside[:-1, :-1] & inside[1:, :-1] & inside[1:, 1:] & inside[:-1, 1:]
-    row, column = whole.nonzero(as_tuple=True)
-    grid = inside.shape[1]
-    first = row * grid + column
-    return torch.stack([first, first + grid, first + grid + 1, first + 1], dim=1)
-
-
-def _wall(front: Int[Tensor, "f 3"]) -> Int[Tensor, "e 2"]:
-    """Give the directed edges that no other triangle of the sheet runs along the other way."""
-    edges = torch.cat([front[:, [0, 1]], front[:, [1, 2]], front[:, [2, 0]]])
-    size = int(front.max()) + 1 if len(front) else 1
-    own, back = edges[:, 0] * size + edges[:, 1], edges[:, 1] * size + edges[:, 0]
-    return edges[~torch.isin(own, back)]

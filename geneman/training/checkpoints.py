@@ -16,6 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from geneman.errors import OptionError
+
 State = Mapping[str, Tensor]
 
 
@@ -118,6 +120,35 @@ def capture(parts: Mapping[str, Stateful], generator: torch.Generator) -> dict[s
     for name, part in parts.items():
         named |= flatten(part.state_dict(), name)
     return named
+
+
+def refuse_others(
+    checkpoints: FileCheckpoints,
+    parts: Mapping[str, Stateful],
+    generator: torch.Generator,
+    remedy: str,
+) -> None:
+    """Say so if a checkpoint is of another network, or of another version's.
+
+    Args:
+        checkpoints: Where it would be.
+        parts: What is to be put back; everything that they hold now must be there.
+        generator: The random generator.
+        remedy: What to do instead.
+
+    Raises:
+        OptionError: It cannot be gone on with.
+    """
+    found = checkpoints.load()
+    if found is None:
+        return
+    ours, theirs = capture(parts, generator), found[1]
+    if any(name not in theirs or theirs[name].shape != ours[name].shape for name in ours):
+        raise OptionError(
+            "a training must be gone on with as it was begun: same part, same size, same version",
+            value=f"another network in '{checkpoints.path.parent}'",
+            remedy=remedy,
+        )
 
 
 def restore(parts: Mapping[str, Stateful], generator: torch.Generator, state: State) -> None:

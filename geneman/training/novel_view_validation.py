@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from geneman.priors.diffusion import Conditions, Diffusion, Latents
 from geneman.priors.novel_view import CAMERA_NUMBERS, ZeroOneToThree
 from geneman.training.novel_view_model import Denoiser
-from geneman.training.view_validation import DRAWN, TIMES, HeldOut, laid_out
+from geneman.training.view_validation import SHOWN, TIMES, HeldOut, laid_out
 
 SCALE, STEPS = 3.0, 50
 """Of the guidance and the descent when a view is drawn (METHOD section 9)."""
@@ -50,7 +50,7 @@ def examine(
             noisy = diffusion.noised(clean, noise, times)
             found = diffusion.noise_in(network(noisy, times, **known), noisy, times)
             totals[f"noise_at_{time}"] += float((found - noise).square().mean()) / len(views)
-        if index < DRAWN:
+        if index < SHOWN:
             start = torch.Generator(device).manual_seed(held_out.seed)
             noise = torch.randn(clean.shape, generator=start, device=device)
             drawings.append(_drawn(network, model, noise, known))

@@ -2,7 +2,7 @@
 
 A judge is steered by what it says with the photo and without, so it must have learnt both. The
 photo is told twice, as tokens and as patches (or latents): in one bucket the tokens are dropped,
-in another the patches, in the third both. B pictures.
+in another the patches, and what has been sketched from them, in the third all. B pictures.
 """
 
 from dataclasses import dataclass

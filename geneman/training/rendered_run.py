@@ -15,10 +15,9 @@ from torch import nn
 from geneman.curation.synthetic.people import People
 from geneman.curation.synthetic.sample import Sample
 from geneman.device import choose
-from geneman.errors import OptionError
 from geneman.priors.bundled.geometry_network import write_weights
 from geneman.storage import write_whole
-from geneman.training.checkpoints import FileCheckpoints, Stateful, capture
+from geneman.training.checkpoints import FileCheckpoints, Stateful, capture, refuse_others
 from geneman.training.geometry_batches import AnyBatch, batches
 from geneman.training.learning_curves import draw, note, read
 from geneman.training.loop import Losses
@@ -133,16 +132,12 @@ class Run:
         Raises:
             OptionError: It cannot be gone on with.
         """
-        found = self.checkpoints.load()
-        if found is None:
-            return
-        ours, theirs = capture(self.parts, self.generator), found[1]
-        if any(name not in theirs or theirs[name].shape != ours[name].shape for name in ours):
-            raise OptionError(
-                "a training must be gone on with as it was begun: same part, same version",
-                value=f"another network in '{self.out}'",
-                remedy="take an empty folder, and begin with the weights: --start-from",
-            )
+        refuse_others(
+            self.checkpoints,
+            self.parts,
+            self.generator,
+            "take an empty folder, and begin with the weights: --start-from",
+        )
 
     def objective(self, step: int) -> Losses:
         """Look at the next batch, half of it mirrored."""
@@ -210,8 +205,4 @@ class Run:
     def _learning_rate(self, step: int) -> float:
         """Rise at first, stay, fall at the end."""
         rising = min(1.0, (step + 1) / self.config.warm_up)
-        if self.config.cool_down == 0:
-            return self.config.learning_rate * rising
-        # A hundredth is left, so that the last steps still do something.
-        falling = min(1.0, max(0.01, (1 - self.clock.share()) / self.config.cool_down))
-        return self.config.learning_rate * rising * falling
+        return self.config.learning_rate * rising * self.clock.cooled(self.config.cool_down)

@@ -45,6 +45,13 @@ class Timed:
         """Give the share of the minutes that is over."""
         return (time.monotonic() - self.began) / (60 * self.minutes)
 
+    def cooled(self, share: float) -> float:
+        """Give what is left of the learning rate: it falls over the last share of the minutes.
+
+        A hundredth is left, so that the last steps still do something; with no share it stays.
+        """
+        return min(1.0, max(0.01, (1 - self.share()) / share)) if share else 1.0
+
     def over(self) -> bool:
         """Say whether the time is up."""
         return self.share() >= 1

@@ -5,7 +5,7 @@ that slow rendering feeds a fast device. B pairs, S pixels along a side of a vie
 Each step's rings follow from its number: a run that was stopped goes on with the same ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from geneman.camera import REFERENCE
 from geneman.curation.rings import Ring, Rings
+from geneman.errors import OptionError
 from geneman.priors.bundled.view_network import shown
 from geneman.priors.relative_camera import relative_camera
 
@@ -30,6 +31,23 @@ class Pairs:
     """As `shown` lays it out."""
     picture: Float[Tensor, "b 7 s s"]
     camera: Float[Tensor, "b 8"]
+    sketch: Float[Tensor, "b 7 s s"] | None = None
+    """What a shape prior made of the photo, if it was asked."""
+
+    @property
+    def sketched(self) -> Float[Tensor, "b 7 s s"]:
+        """The sketches, which are to be learnt from.
+
+        Raises:
+            OptionError: There are none.
+        """
+        if self.sketch is None:
+            raise OptionError(
+                "Views are learnt from what a shape prior sketches of them",
+                value="rings without sketches",
+                remedy="name an empty folder with --rings, to render others",
+            )
+        return self.sketch
 
     def on_white(self) -> tuple[Float[Tensor, "b p p 3"], Float[Tensor, "b s s 3"]]:
         """Give the colours of photos and views on white, channels last."""
@@ -40,16 +58,35 @@ class Pairs:
     def mirrored(self, which: Tensor) -> "Pairs":
         """Swap left and right in some pairs; a mirrored normal and camera look the other way."""
         chosen = which[:, None, None, None]
-        flipped = self.picture.flip(-1).clone()
-        # A normal's x lies in a channel as (x / 2 + 1 / 2) cover: the cover stays, x turns.
-        flipped[:, 4] = flipped[:, 3] - flipped[:, 4]
         turned = self.camera.clone()
         turned[:, [1, 5]] *= -1  # the azimuth's sine, and how far aside the camera looks
         return Pairs(
             torch.where(chosen, self.photo.flip(-1), self.photo),
-            torch.where(chosen, flipped, self.picture),
+            torch.where(chosen, _flipped(self.picture), self.picture),
             torch.where(which[:, None], turned, self.camera),
+            None
+            if self.sketch is None
+            else torch.where(chosen, _flipped(self.sketch), self.sketch),
         )
+
+    @staticmethod
+    def joined(rows: Sequence["Pairs"]) -> "Pairs":
+        """Lay batches one after the other; all have sketches, or none."""
+        sketches = [row.sketch for row in rows if row.sketch is not None]
+        return Pairs(
+            torch.cat([row.photo for row in rows]),
+            torch.cat([row.picture for row in rows]),
+            torch.cat([row.camera for row in rows]),
+            torch.cat(sketches) if sketches else None,
+        )
+
+
+def _flipped(pictures: Float[Tensor, "b 7 s s"]) -> Float[Tensor, "b 7 s s"]:
+    """Swap left and right."""
+    flipped = pictures.flip(-1).clone()
+    # A normal's x lies in a channel as (x / 2 + 1 / 2) cover: the cover stays, x turns.
+    flipped[:, 4] = flipped[:, 3] - flipped[:, 4]
+    return flipped
 
 
 class Pool:
@@ -59,6 +96,7 @@ class Pool:
         self.rings, self.count, self.workers, self.device = rings, count, workers, device
         self.photos = torch.empty(0, dtype=torch.uint8)
         self.views = torch.empty(0, dtype=torch.uint8)
+        self.sketches = torch.empty(0, dtype=torch.uint8)
         self.cameras = torch.empty(0)
         self.source: Iterator[Ring] = iter(())
         self.next = -1
@@ -83,6 +121,7 @@ class Pool:
             shown(photo[:, :3], photo[:, 3:]),
             self.views[slots, which].float() / 255,
             self.cameras[slots, which],
+            self.sketches[slots, which].float() / 255 if len(self.sketches) else None,
         )
 
     def _keep(self, slot: int, ring: Ring) -> None:
@@ -94,18 +133,23 @@ class Pool:
             self.views = torch.empty(
                 (self.count, *views.shape), dtype=torch.uint8, device=self.device
             )
+            if ring.sketches is not None:
+                self.sketches = torch.empty_like(self.views)
             self.cameras = torch.empty(self.count, len(ring.orbits), 8, device=self.device)
         self.photos[slot], self.views[slot] = photo, views
+        if ring.sketches is not None:
+            self.sketches[slot] = ring.sketches.movedim(-1, 1)
         self.cameras[slot] = relative_camera(REFERENCE, ring.orbits)
 
 
-def pairs_of(rings: list[Ring], view: int, device: torch.device) -> Pairs:
-    """Lay the same view of several rings side by side."""
-    photo = _planes(torch.stack([ring.photo for ring in rings]))
-    picture = _planes(torch.stack([ring.views[view] for ring in rings]))
-    camera = relative_camera(REFERENCE, [ring.orbits[view] for ring in rings])
+def pair_of(ring: Ring, view: int, device: torch.device) -> Pairs:
+    """Lay a ring's photo and one of its views side by side."""
+    photo, sketches = _planes(ring.photo[None]), ring.sketches
     return Pairs(
-        shown(photo[:, :3], photo[:, 3:]).to(device), picture.to(device), camera.to(device)
+        shown(photo[:, :3], photo[:, 3:]).to(device),
+        _planes(ring.views[view][None]).to(device),
+        relative_camera(REFERENCE, [ring.orbits[view]]).to(device),
+        None if sketches is None else _planes(sketches[view][None]).to(device),
     )
 
 

@@ -28,8 +28,9 @@ def model_card(record: Mapping[str, Any]) -> str:
 # View prior
 
 What a person in one photo looks like from any side: a diffusion model over colour, cover and
-normals, told the photo and the camera relative to it. With the photo dropped it is the prior of
-people at all. Architecture: diffusers' `UNet2DConditionModel` over 2 x 2 patches, v-prediction.
+normals, told the photo, the camera relative to it, and what the geometry prior makes of the photo
+seen from there, whose errors are what it has learnt. With the photo dropped it is the prior of
+people at all. Architecture: diffusers' `UNet2DConditionModel` over 4 x 4 patches, v-prediction.
 
 Licence: Apache-2.0.
 
@@ -52,7 +53,8 @@ Settings: {settings}.
 
 `v_at_T`: mean squared error of v at diffusion time T. `mask_iou`, `normal_deg` (mean angle) and
 `colour_error` (mean absolute difference) compare views drawn in a few steps with the truth, where
-both show the person; a view can be right and differ from the truth where the photo hides it.
+both show the person, and those with `sketch_` before them what the geometry prior makes of them: a
+view can be right and differ from the truth where the photo hides it.
 
 ## Limits
 

@@ -1,17 +1,16 @@
 r"""Train the bundled view prior: diffusion of a person's picture from any side, given one photo.
 
-The real training wants a CUDA device, and people rendered beforehand where there are processors (a
-ring of 8 views: 0.25 s of one core, 40 kB on disk; 12,000 of them: 50 minutes of one core):
+It is shown sketches, what the geometry prior makes of the photo seen from the view's camera, and
+learns what they are wrong about (docs/view-prior.md). The real training wants a CUDA device, and
+people rendered beforehand where there are processors (a ring of 8 views and their sketches: a
+second of one core, 78 kB on disk; 12,000 of them: a quarter of an hour of 15 cores):
 
     geneman train view-prior --people AVATARS --wardrobe CLOTHES --rings RINGS --render 12000
     geneman train view-prior --rings RINGS --limit 12000 -o OUT --minutes 30 --batch 256 \
-        --pool 4096 --fresh 8 --learning-rate 4e-4 --warm-up 500 --ema 0.9995 --workers 15
+        --pool 4096 --fresh 8 --warm-up 500 --ema 0.9995 --workers 15
 
-Where avatars, clothes and 16 cores are beside the GPU, name all folders in the second line and
-leave out `--limit` and the first: then 60 new rings are rendered each second. Expected on one
-H100, not measured yet: 8 GFLOP forward, 24 with the gradient, 6 TFLOP a step of 256; at a
-quarter of the dense bf16 peak 25 ms, so 30 minutes are up to 60,000 steps and 15 million pairs.
-On two CPU cores a pair takes a tenth of a second: enough for a look, not for weights to ship.
+Not measured yet on a GPU: 8 GFLOP a pair with the gradient, 2 TFLOP a step of 256. Two CPU cores
+take a sixth of a second for a pair, and an hour of them was not enough for weights worth shipping.
 """
 
 import math
@@ -28,9 +27,10 @@ from torch.optim.swa_utils import AveragedModel
 from geneman.curation.rings import Rings
 from geneman.device import quick_products
 from geneman.errors import Cancelled
-from geneman.priors.bundled.view_model import ABSENT, KNOWN, NOISY
 from geneman.priors.bundled.view_network import (
-    LAYERS,
+    ABSENT,
+    KNOWN,
+    NOISY,
     STANDARD_SHAPE,
     ViewNetwork,
     ViewShape,
@@ -42,11 +42,11 @@ from geneman.priors.bundled.view_network import (
 from geneman.priors.diffusion import Diffusion
 from geneman.progress import Report, StepDone
 from geneman.storage import write_whole
-from geneman.training.checkpoints import FileCheckpoints, Stateful, capture
+from geneman.training.checkpoints import FileCheckpoints, Stateful, capture, refuse_others
 from geneman.training.learning_curves import draw, note, read
 from geneman.training.loop import Losses, minimise
 from geneman.training.photo_dropout import Known, draw_known
-from geneman.training.steps import Follow
+from geneman.training.steps import Follow, OrthogonalSteps, sorted_weights
 from geneman.training.timed import ENDLESS, Timed, device_name
 from geneman.training.view_batches import Pairs, Pool
 from geneman.training.view_card import model_card
@@ -67,19 +67,26 @@ class ViewTraining:
     """Rings at hand, among which each step chooses."""
     fresh: Annotated[float, Meta(ge=0, le=256)] = 0.5
     """Rings that are replaced in a step, on average."""
-    learning_rate: Annotated[float, Meta(gt=0, le=0.1)] = 4e-4
-    """AdamW's, after the warm-up."""
+    learning_rate: Annotated[float, Meta(gt=0, le=0.1)] = 3e-3
+    """Of both kinds of steps, after the warm-up and before the end."""
     warm_up: Annotated[int, Meta(ge=1)] = 100
     """Steps in which the learning rate rises (METHOD section 10)."""
+    cool_down: Annotated[float, Meta(ge=0, le=1)] = 0.3
+    """Share of each run's minutes over which the learning rate falls to a hundredth at its end."""
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.999
     """Share of the averaged weights that a step keeps, at most."""
     dropped: Annotated[float, Meta(ge=0, le=0.3)] = 0.05
-    """Share of each of Zero-1-to-3's three buckets: tokens, patches, or both dropped."""
+    """Share of each of Zero-1-to-3's three buckets: tokens, patches with the sketch, or all of
+    them dropped."""
     alone: Annotated[float, Meta(ge=0, le=0.3)] = 0.15
     """Share of pictures that are colours alone, and of those that are normals alone, so that
     either can be judged where the other is unknown."""
     known: Annotated[float, Meta(ge=0, le=0.3)] = 0.2
     """Share of pictures whose cover and normals are given without noise, to be coloured."""
+    pure_noise: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    """Share of pictures of which nothing but noise is left: where every drawing begins."""
+    plain: bool = False
+    """Whether views differ from the photo in their angles alone; else some look closely."""
     workers: Annotated[int, Meta(ge=0, le=64)] = 1
     """Processes that render or read; 0 does it in this one."""
     write_every: Annotated[float, Meta(gt=0)] = 5.0
@@ -118,36 +125,34 @@ def draw_chances(
     shape = torch.where(given, KNOWN, torch.where(coloured, ABSENT, NOISY))
     colour = torch.where(shaped, ABSENT, NOISY)
     cover = torch.where(shaped, ABSENT, shape)
+    times = torch.randint(length, (count,), generator=generator, device=device)
+    pure = torch.rand(count, generator=generator, device=device) < config.pure_noise
     return Draws(
-        times=torch.randint(length, (count,), generator=generator, device=device),
+        times=times.masked_fill(pure, length - 1),
         noise=torch.randn(clean.shape, generator=generator, device=device),
         known=known,
         present=torch.stack([colour, cover, shape], dim=1),
     )
 
 
-def spread(present: Float[Tensor, "b 3"], patch: int) -> Float[Tensor, "b k 1 1"]:
-    """Say of each channel of the patches what is said of its layer."""
-    counts = torch.tensor([count * patch**2 for count in LAYERS.values()], device=present.device)
-    return present.repeat_interleave(counts, dim=1)[:, :, None, None]
-
-
 def losses(network: ViewNetwork, diffusion: Diffusion, pairs: Pairs, draws: Draws) -> Losses:
     """Compare the predicted v with the true one, over the layers that it is asked for."""
     patch = network.shape.patch
     clean = folded(pairs.picture, patch)
-    there = spread(draws.present, patch)
+    there = network.spread(draws.present)
     asked = (there == NOISY).to(clean)
     noisy = diffusion.noised(clean, draws.noise, draws.times) * asked + clean * (there == KNOWN)
     left = diffusion.share_left(draws.times).to(clean)
     wanted = left.sqrt() * draws.noise - (1 - left).sqrt() * clean
+    seen = draws.known.patches[:, None, None, None]
     with quick_products(clean.device):
         tokens, patches = network.look(pairs.photo)
         found = network(
             noisy.contiguous(memory_format=torch.channels_last),
             draws.times,
             tokens=tokens * draws.known.tokens[:, None, None],
-            patches=patches * draws.known.patches[:, None, None, None],
+            patches=patches * seen,
+            sketch=folded(pairs.sketched, patch) * seen,
             camera=pairs.camera,
             present=draws.present,
         )
@@ -216,7 +221,8 @@ def train(
         command: What made the weights, for the card.
 
     Raises:
-        OptionError: A ring is missing and there is nobody to render.
+        OptionError: A ring is missing and there is nobody to render, rings have no sketches, or
+            the folder's training is another.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -228,13 +234,17 @@ def train(
     held_out = HeldOut.of(validation, config.validation, device, config.seed)
     timed = Timed.of(out, config.minutes, config.write_every)
     run = _Run(config, out, average, diffusion, held_out, shape, command, timed)
-    optimiser = _optimiser(network, average, config)
-    parts: dict[str, Stateful] = {"network": network, "average": average}
+    kernels, others = sorted_weights(network)
+    steps = OrthogonalSteps(kernels)
+    optimiser = _optimiser(others, network, steps, average, config)
+    parts: dict[str, Stateful] = {"network": network, "average": average, "kernels": steps}
     checkpoints = FileCheckpoints(out / "checkpoint.safetensors", interval=120.0)
+    refuse_others(checkpoints, parts, generator, "take an empty folder")
     pool = Pool(training, config.pool, config.workers, device)
 
     def objective(step: int) -> Losses:
-        rate = config.learning_rate * min(1, (step + 1) / config.warm_up)
+        rising = min(1.0, (step + 1) / config.warm_up)
+        rate = config.learning_rate * rising * timed.cooled(config.cool_down)
         optimiser.param_groups[0]["lr"] = rate
         pool.advance(math.floor(step * config.fresh))
         pairs = pool.draw(config.batch, generator)
@@ -268,21 +278,26 @@ def train(
 
 
 def _optimiser(
-    network: ViewNetwork, average: AveragedModel, config: ViewTraining
+    others: list[Tensor],
+    network: ViewNetwork,
+    steps: OrthogonalSteps,
+    average: AveragedModel,
+    config: ViewTraining,
 ) -> torch.optim.Optimizer:
-    """Give AdamW, which bounds the gradient before each step and averages after it."""
+    """Give Adam for all but the kernels, whose steps are taken first; it averages afterwards."""
     optimiser = torch.optim.AdamW(
-        network.parameters(),
+        others,
         config.learning_rate,
         betas=(0.9, 0.99),
-        weight_decay=0.01,
-        fused=next(network.parameters()).is_cuda,
+        weight_decay=0.0,
+        fused=others[0].is_cuda,
     )
 
-    def clip(*_: object) -> None:
+    def step_kernels(*_: object) -> None:
         # One bad batch must not undo many good ones.
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        steps.step(optimiser.param_groups[0]["lr"])
 
-    optimiser.register_step_pre_hook(clip)
+    optimiser.register_step_pre_hook(step_kernels)
     optimiser.register_step_post_hook(lambda *_: average.update_parameters(network))
     return optimiser

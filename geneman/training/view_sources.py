@@ -1,6 +1,7 @@
 """Where the view priors' trainings get its people from: rendered now, or found in a folder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -14,34 +15,19 @@ SAY_EVERY = 100
 """Rings between two lines about the rendering."""
 
 
-def sources(
-    people: Path | None,
-    wardrobe: Path | None,
-    folder: Path | None,
-    *,
-    size: int,
-    count: int,
-    seed: int,
-    limit: int,
-    plain: bool = False,
-) -> tuple[Rings, Rings]:
+def sources(people: Path | None, wardrobe: Path | None, like: Rings) -> tuple[Rings, Rings]:
     """Give the rings to learn from, and those of identities that are never learnt from.
 
     Args:
         people: Folder of avatars, or nothing where all rings are rendered.
         wardrobe: Folder of clothes to dress bodies with.
-        folder: Where rendered rings are kept.
-        size: Pixels along a side of a view.
-        count: Views of a ring.
-        seed: Of the rings; validation has the next one.
-        limit: Different rings to learn from; 0: endlessly many.
-        plain: Whether views differ from the photo in their angles alone.
+        like: Rings of nobody. Validation has the next seed, and no limit.
 
     Raises:
         OptionError: Neither people nor rendered rings are named.
         MeshFileError: The folder of avatars holds none.
     """
-    if people is None and folder is None:
+    if people is None and like.folder is None:
         raise OptionError(
             "A view prior learns from people, rendered before or now",
             value="neither --people nor --rings",
@@ -50,8 +36,8 @@ def sources(
     training, held_out = split(people) if people is not None else ((), ())
     clothes = None if wardrobe is None else Wardrobe(wardrobe)
     return (
-        Rings(training, size, count, seed, clothes, folder=folder, limit=limit, plain=plain),
-        Rings(held_out, size, count, seed + 1, folder=folder, plain=plain),
+        replace(like, files=training, wardrobe=clothes),
+        replace(like, files=held_out, seed=like.seed + 1, limit=0),
     )
 
 

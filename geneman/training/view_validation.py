@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -10,17 +11,18 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate
 
+from geneman.camera import Orbit
 from geneman.curation.rings import Rings
 from geneman.device import quick_products
-from geneman.priors.bundled.view_model import NOISY, ViewModel
-from geneman.priors.bundled.view_network import ViewNetwork, folded
+from geneman.priors.bundled.view_model import ViewModel
+from geneman.priors.bundled.view_network import NOISY, ViewNetwork, folded
 from geneman.priors.diffusion import Diffusion
-from geneman.training.view_batches import Pairs, pairs_of
+from geneman.training.view_batches import Pairs, pair_of
 
 TIMES = (200, 500, 800)
 """Diffusion times at which the error of v is measured."""
-DRAWN = 6
-"""Most views that are drawn from noise."""
+SHOWN = 6
+"""Most views that are to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -28,36 +30,34 @@ class HeldOut:
     """One view each of some held-out rings, the same at every examination."""
 
     pairs: Pairs
+    orbits: tuple[Orbit, ...]
     seed: int
     device: torch.device
 
     @staticmethod
     def of(rings: Rings, count: int, device: torch.device, seed: int) -> "HeldOut":
         """Render or read the rings; view 0 of the first, view 1 of the second, and so on."""
-        rows = [
-            pairs_of([rings.ring(index)], index % rings.count, device) for index in range(count)
-        ]
-        joined = Pairs(
-            torch.cat([row.photo for row in rows]),
-            torch.cat([row.picture for row in rows]),
-            torch.cat([row.camera for row in rows]),
-        )
-        return HeldOut(joined, seed, device)
+        chosen = [(rings.ring(index), index % rings.count) for index in range(count)]
+        pairs = Pairs.joined([pair_of(ring, view, device) for ring, view in chosen])
+        orbits = tuple(ring.orbits[view] for ring, view in chosen)
+        return HeldOut(pairs, orbits, seed, device)
 
     @torch.no_grad()
     def examine(self, network: ViewNetwork, diffusion: Diffusion) -> tuple[dict[str, float], bytes]:
         """Measure, and draw some views.
 
         Returns:
-            Figures by name, and a PNG: photo, true view, drawn view, true normals, drawn ones.
+            Figures by name, those of the sketches beside those of the drawn views, and a PNG:
+            photo, true view, sketch, drawn view, and the normals of the last three.
         """
         network.eval()
         figures = {f"v_at_{time}": self._error(network, diffusion, time) for time in TIMES}
         drawn = self._drawn(network)
-        truth = self.pairs.picture[: len(drawn)]
+        truth, sketch = self.pairs.picture, self.pairs.sketched
         figures |= compared(drawn, truth)
+        figures |= {f"sketch_{name}": value for name, value in compared(sketch, truth).items()}
         network.train()
-        return figures, self._sheet(drawn, truth)
+        return figures, self._sheet(drawn)
 
     def _error(self, network: ViewNetwork, diffusion: Diffusion, time: int) -> float:
         """Mean squared error of v on whole pictures, with the same noise each time."""
@@ -75,6 +75,7 @@ class HeldOut:
                     times,
                     tokens=tokens,
                     patches=patches,
+                    sketch=folded(self.pairs.sketched[index : index + 1], network.shape.patch),
                     camera=self.pairs.camera[index : index + 1],
                     present=torch.full((1, 3), NOISY, device=self.device),
                 )
@@ -83,20 +84,26 @@ class HeldOut:
         return total / len(self.pairs.camera)
 
     def _drawn(self, network: ViewNetwork) -> Float[Tensor, "b 7 s s"]:
-        """Draw the first views from noise."""
+        """Draw the views from noise."""
         generator = torch.Generator(self.device).manual_seed(self.seed)
         model = ViewModel(network)
         views = []
-        for index in range(min(DRAWN, len(self.pairs.camera))):
-            photo = model.looked(self.pairs.photo[index : index + 1])
-            views.append(photo.drawn(self.pairs.camera[index : index + 1], generator))
+        for index, orbit in enumerate(self.orbits):
+            sketch = self.pairs.sketched[index : index + 1]
+            photo = model.looked(self.pairs.photo[index : index + 1], partial(_same, sketch))
+            views.append(photo.drawn([orbit], generator))
         return torch.cat(views)
 
-    def _sheet(self, drawn: Float[Tensor, "b 7 s s"], truth: Float[Tensor, "b 7 s s"]) -> bytes:
-        photos = self.pairs.photo[: len(drawn)]
-        colours = (photos[:, :3] + 1) / 2  # on grey, as the network sees them
+    def _sheet(self, drawn: Float[Tensor, "b 7 s s"]) -> bytes:
+        colours = (self.pairs.photo[:SHOWN, :3] + 1) / 2  # on grey, as the network sees them
         small = interpolate(colours, size=drawn.shape[2:], mode="area").clamp(0, 1)
-        return laid_out([small, truth[:, :3], drawn[:, :3], truth[:, 4:], drawn[:, 4:]])
+        pictures = [each[:SHOWN] for each in (self.pairs.picture, self.pairs.sketched, drawn)]
+        return laid_out([small, *(p[:, :3] for p in pictures), *(p[:, 4:] for p in pictures)])
+
+
+def _same(sketch: Float[Tensor, "1 7 s s"], _: Sequence[Orbit]) -> Float[Tensor, "1 7 s s"]:
+    """Give the sketch of the one camera that is asked for."""
+    return sketch
 
 
 def laid_out(columns: Sequence[Float[Tensor, "b 3 s s"]]) -> bytes:

@@ -28,7 +28,7 @@ from geneman.training.loop import minimise
 from geneman.training.novel_view import NovelViewTraining, draw_chances, losses, told
 from geneman.training.novel_view_model import MODEL, PARTS, Denoiser, begin
 from geneman.training.photo_dropout import draw_known
-from geneman.training.view_batches import Pairs, Pool, pairs_of
+from geneman.training.view_batches import Pairs, Pool, pair_of
 from tests.curation.rig import boxes
 from tests.full_weights import WIDTH, write_zero123
 from tests.synthetic import figure_view
@@ -85,7 +85,7 @@ def model(start: Path) -> ZeroOneToThree:
 @pytest.fixture(scope="module")
 def pairs(folder: Path) -> Pairs:
     source = rings(folder)[0]
-    return pairs_of([source.ring(0), source.ring(1)], 0, CPU)
+    return Pairs.joined([pair_of(source.ring(index), 0, CPU) for index in range(2)])
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -118,7 +118,7 @@ def test_photos_and_views_are_told_as_they_are_when_it_is_asked(
 ) -> None:
     """Token and latents of a step are those that `NovelViewJudge` gives the same photo."""
     ring = rings(folder)[0].ring(2)
-    seen = told(model, pairs_of([ring], 3, CPU))
+    seen = told(model, pair_of(ring, 3, CPU))
     colour, cover = ring.photo[..., :3] / 255, ring.photo[..., 3:] / 255
     embedding, beside = model.look((colour * cover + 1 - cover)[None])
     torch.testing.assert_close(seen.embedding, embedding, atol=1e-5, rtol=1e-4)

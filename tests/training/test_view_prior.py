@@ -1,6 +1,8 @@
 """Training the view prior: what is dropped and asked, stops that change nothing, people on disk."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,14 @@ from geneman.cli.train import command
 from geneman.curation.rings import Ring, Rings, draw_ring
 from geneman.curation.synthetic.sample import Person
 from geneman.errors import OptionError
-from geneman.priors.bundled.view_model import ABSENT, KNOWN, NOISY
+from geneman.priors.bundled.geometry_network import GeometryNetwork, Widths
+from geneman.priors.bundled.geometry_prior import GeometryPrior
 from geneman.priors.bundled.view_network import (
+    ABSENT,
+    KNOWN,
     LAYERS,
+    NOISY,
+    WRONG,
     ViewNetwork,
     ViewShape,
     folded,
@@ -26,15 +33,18 @@ from geneman.priors.relative_camera import relative_camera
 from geneman.progress import Cancelled, StepDone, silent
 from geneman.training import learning_curves, view_prior
 from geneman.training.photo_dropout import Known
-from geneman.training.view_batches import Pairs, Pool, pairs_of
+from geneman.training.timed import Timed
+from geneman.training.view_batches import Pairs, Pool, pair_of
 from geneman.training.view_prior import Draws, ViewTraining, draw_chances, losses
+from geneman.training.view_sketches import GuessedViews
 from geneman.training.view_sources import render, sources
 from geneman.training.view_validation import compared
 from tests.curation.rig import boxes
 from tests.pretend_cuda import pretend_cuda
+from tests.synthetic import figure_view
 
 CPU = torch.device("cpu")
-TINY = ViewShape(size=32, levels=(8, 8, 16, 16), token=8, heads=2, groups=4)
+TINY = ViewShape(size=32, patch=2, levels=(8, 8, 16, 16), token=8, heads=2, groups=4)
 QUICK = ViewTraining(
     batch=2, pool=3, fresh=0.5, size=32, workers=0, validation=2, learning_rate=5e-3, warm_up=2
 )
@@ -45,13 +55,23 @@ def person():
     return Person.of(boxes())
 
 
+def sketched(ring):
+    """Give a ring whose sketches are its own views, a little too faint."""
+    return replace(ring, sketches=ring.views // 2, sketcher="half")
+
+
+def narrow():
+    torch.manual_seed(0)
+    return GeometryNetwork(Widths(levels=(8, 8, 16, 16), blocks=(1, 1, 1, 1), fine=8)).eval()
+
+
 @pytest.fixture(scope="module")
 def folder(person, tmp_path_factory):
     """Rendered people for training (000) and validation (001)."""
     place = tmp_path_factory.mktemp("rings")
     for seed, count in ((0, 6), (1, 2)):
         for index in range(count):
-            ring = draw_ring(person, np.random.default_rng((seed, index)), 32, 4)
+            ring = sketched(draw_ring(person, np.random.default_rng((seed, index)), 32, 4))
             (place / f"{seed:03}-{index:07}.safetensors").write_bytes(ring.to_bytes())
     return place
 
@@ -59,7 +79,7 @@ def folder(person, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pairs(folder):
     rings = Rings((), 32, 4, 0, folder=folder)
-    return pairs_of([rings.ring(0), rings.ring(1)], 0, CPU)
+    return Pairs.joined([pair_of(rings.ring(index), 0, CPU) for index in range(2)])
 
 
 def drawn(seed=0):
@@ -70,10 +90,14 @@ def drawn(seed=0):
 
 
 def test_a_ring_comes_back_from_its_file(person, tmp_path):
-    ring = draw_ring(person, np.random.default_rng(1), 32, 4)
+    plain = draw_ring(person, np.random.default_rng(1), 32, 4)
+    (tmp_path / "ring").write_bytes(plain.to_bytes())
+    assert Ring.read(tmp_path / "ring").sketches is None
+    ring = sketched(plain)
     (tmp_path / "ring").write_bytes(ring.to_bytes())
     again = Ring.read(tmp_path / "ring")
     assert again.orbits == ring.orbits
+    assert (again.sketches.float() - ring.sketches.float()).abs().mean() < 4
     assert torch.equal(again.views[..., 3], ring.views[..., 3])  # the cover exactly
     assert (again.views.float() - ring.views.float()).abs().mean() < 4
     assert (again.photo.float() - ring.photo.float()).abs().mean() < 4
@@ -120,6 +144,33 @@ def test_rings_of_another_size_are_refused(folder):
         Rings((), 64, 4, 0, folder=folder).ring(0)
 
 
+def test_rings_without_sketches_are_refused_where_these_are_learnt_from(person, tmp_path):
+    ring = draw_ring(person, np.random.default_rng(1), 32, 4)
+    (tmp_path / "000-0000000.safetensors").write_bytes(ring.to_bytes())
+    assert Rings((), 32, 4, 0, folder=tmp_path).ring(0).sketches is None
+    wants = GuessedViews(GeometryPrior(narrow(), name="new"))
+    with pytest.raises(OptionError, match=r"must have sketches by 'new', but got none: name"):
+        Rings((), 32, 4, 0, folder=tmp_path, sketcher=wants).ring(0)
+    (tmp_path / "000-0000000.safetensors").write_bytes(sketched(ring).to_bytes())
+    with pytest.raises(OptionError, match=r"by 'new', but got 'half' in '000-0000000"):
+        Rings((), 32, 4, 0, folder=tmp_path, sketcher=wants).ring(0)
+    pair = pair_of(ring, 0, CPU)
+    network = ViewNetwork(TINY)
+    diffusion, chance = Diffusion(network, view_scheduler()), chances(pair, [NOISY] * 3)
+    with pytest.raises(OptionError, match=r"but got rings without sketches.*--rings"):
+        losses(network, diffusion, pair, chance)
+
+
+def test_the_person_stands_as_far_away_as_a_shape_prior_puts_them(person):
+    """Seen from the side, the middle of the body lies in the middle of the picture."""
+    for seed in range(3):
+        ring = draw_ring(person, np.random.default_rng(seed), 64, 16, plain=True)
+        for orbit, view in zip(ring.orbits, ring.views, strict=True):
+            if abs(abs(orbit.azimuth_deg) - 90) < 12:
+                columns = (view[..., 3] > 127).nonzero()[:, 1].float()
+                assert abs(columns.median().item() - 31.5) < 5
+
+
 def test_the_pool_holds_the_same_rings_however_it_got_there(folder):
     rings = Rings((), 32, 4, 0, folder=folder, limit=6)
     straight, jumped = Pool(rings, 3, 0, CPU), Pool(rings, 3, 0, CPU)
@@ -127,6 +178,7 @@ def test_the_pool_holds_the_same_rings_however_it_got_there(folder):
         straight.advance(first)
     jumped.advance(4)
     assert torch.equal(straight.photos, jumped.photos)
+    assert torch.equal(straight.sketches, jumped.sketches)
     assert torch.equal(straight.cameras, jumped.cameras)
     a, b = straight.draw(5, drawn()), jumped.draw(5, drawn())
     assert torch.equal(a.picture, b.picture)
@@ -138,7 +190,7 @@ def test_the_pool_holds_the_same_rings_however_it_got_there(folder):
 def test_mirroring_twice_changes_nothing_and_once_turns_normals_and_cameras(pairs):
     which = torch.tensor([True, False])
     once = pairs.mirrored(which)
-    for name in ("photo", "picture", "camera"):
+    for name in ("photo", "picture", "sketch", "camera"):
         torch.testing.assert_close(getattr(once.mirrored(which), name), getattr(pairs, name))
         assert torch.equal(getattr(once, name)[1], getattr(pairs, name)[1])
     cover = pairs.picture[0, 3]
@@ -150,7 +202,7 @@ def test_a_mirrored_camera_is_the_camera_on_the_other_side(pairs):
     orbit = Orbit(35.0, 10.0, 1.2, 22.0, (0.1, -0.02, 0.3))
     across = Orbit(-35.0, 10.0, 1.2, 22.0, (-0.1, -0.02, 0.3))
     camera = relative_camera(REFERENCE, [orbit, orbit])
-    turned = Pairs(pairs.photo, pairs.picture, camera).mirrored(torch.tensor([True, True]))
+    turned = replace(pairs, camera=camera).mirrored(torch.tensor([True, True]))
     torch.testing.assert_close(turned.camera[:1], relative_camera(REFERENCE, [across]))
 
 
@@ -162,7 +214,8 @@ def test_three_disjoint_buckets_of_five_per_cent_drop_the_photo():
         assert bucket.float().mean().item() == pytest.approx(0.05, abs=0.005)
     assert (tokens | patches).float().mean().item() == pytest.approx(0.15, abs=0.01)
     assert 0 <= draws.times.min() < 5
-    assert 995 <= draws.times.max() < 1000
+    last = (draws.times == 999).float().mean().item()
+    assert last == pytest.approx(ViewTraining().pure_noise, abs=0.01)
 
 
 def test_some_pictures_are_colours_or_normals_alone_or_shapes_to_be_coloured():
@@ -188,13 +241,69 @@ def chances(pairs, present):
     return Draws(torch.full_like(draws.times, 400), draws.noise, Known(know, know), rows)
 
 
+def untaught():
+    network = ViewNetwork(TINY).eval()
+    torch.nn.init.zeros_(network.unet.conv_out.weight)
+    torch.nn.init.zeros_(network.unet.conv_out.bias)
+    return network
+
+
+def answered(network, pairs, sample, time, present=(NOISY,) * 3, sketch=None):
+    tokens, patches = network.look(pairs.photo)
+    return network(
+        sample,
+        torch.full((2,), time),
+        tokens=tokens,
+        patches=patches,
+        sketch=folded(pairs.sketch, TINY.patch) if sketch is None else sketch,
+        camera=pairs.camera,
+        present=torch.tensor(present).expand(2, -1),
+    )
+
+
+def test_before_it_has_learnt_anything_the_network_answers_with_the_sketch(pairs):
+    """At the last time v is minus the clean picture: of layers without noise nothing is said."""
+    network, sketch = untaught(), folded(pairs.sketch, TINY.patch)
+    noise = torch.randn(sketch.shape, generator=drawn())
+    torch.testing.assert_close(answered(network, pairs, noise, 999), -sketch)
+    coloured = answered(network, pairs, noise, 999, [NOISY, KNOWN, KNOWN])
+    colours = LAYERS["colour"] * TINY.patch**2
+    torch.testing.assert_close(coloured[:, :colours], -sketch[:, :colours])
+    assert (coloured[:, colours:] == 0).all()
+
+
+@pytest.mark.parametrize("time", [50, 400, 800])
+def test_an_untaught_answer_is_the_best_for_differences_of_the_expected_size(pairs, time):
+    """The mean of x given z = sqrt(a) x + sqrt(1 - a) e is s + sqrt(a) w (z - sqrt(a) s) / t."""
+    a = view_scheduler().alphas_cumprod[time]
+    for sketch, w in ((folded(pairs.sketch, TINY.patch), WRONG), (torch.zeros(2, 28, 16, 16), 1.0)):
+        noisy = torch.randn(sketch.shape, generator=drawn())
+        v = answered(untaught(), pairs, noisy, time, sketch=sketch)
+        clean = a.sqrt() * noisy - (1 - a).sqrt() * v
+        likely = sketch + a.sqrt() * w / (a * w + 1 - a) * (noisy - a.sqrt() * sketch)
+        torch.testing.assert_close(clean, likely)
+
+
+def test_the_network_sees_what_a_picture_differs_from_its_sketch_by(pairs):
+    network, sketch = untaught(), folded(pairs.sketch, TINY.patch)
+    seen = []
+    network.unet.conv_in.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    noisy = torch.randn(sketch.shape, generator=drawn())
+    answered(network, pairs, noisy, 400, [NOISY, KNOWN, ABSENT])
+    a, colours = view_scheduler().alphas_cumprod[400], LAYERS["colour"] * TINY.patch**2
+    differs = (noisy - a.sqrt() * sketch) * (a * WRONG + 1 - a).rsqrt()
+    torch.testing.assert_close(seen[0][:, :colours], differs[:, :colours])
+    torch.testing.assert_close(seen[0][:, colours:28], noisy[:, colours:])
+    torch.testing.assert_close(seen[0][:, 28:56], sketch)
+
+
 def test_absent_layers_count_nothing_and_known_ones_are_shown_without_noise(pairs):
     torch.manual_seed(0)
     network = ViewNetwork(TINY).eval()
     diffusion = Diffusion(network, view_scheduler())
     changed = pairs.picture.clone()
     changed[:, 3:] = 1 - changed[:, 3:]
-    other = Pairs(pairs.photo, changed, pairs.camera)
+    other = replace(pairs, picture=changed)
 
     def loss(which, present):
         return losses(network, diffusion, which, chances(pairs, present))["v"]
@@ -209,6 +318,8 @@ def test_absent_layers_count_nothing_and_known_ones_are_shown_without_noise(pair
     clean = folded(pairs.picture, TINY.patch)
     shape = slice(LAYERS["colour"] * TINY.patch**2, TINY.channels)
     torch.testing.assert_close(seen[0][:, shape].float(), clean[:, shape], atol=4e-3, rtol=0)
+    colours = slice(LAYERS["colour"] * TINY.patch**2)
+    assert not torch.allclose(seen[0][:, colours].float(), clean[:, colours], atol=0.1)
 
 
 def test_a_dropped_photo_is_not_seen(pairs):
@@ -216,7 +327,7 @@ def test_a_dropped_photo_is_not_seen(pairs):
     network = ViewNetwork(TINY).eval()
     diffusion = Diffusion(network, view_scheduler())
     draws = chances(pairs, [NOISY, NOISY, NOISY])
-    other = Pairs(1 - pairs.photo, pairs.picture, pairs.camera)
+    other = replace(pairs, photo=1 - pairs.photo, sketch=1 - pairs.sketch)
     no = torch.zeros(2, dtype=torch.bool)
     for tokens, patches in ((no, ~no), (~no, no)):
         half = Draws(draws.times, draws.noise, Known(tokens, patches), draws.present)
@@ -296,6 +407,31 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(folder, tmp_path):
     assert not torch.equal(states[0][f"network/{weight}"], states[0][f"average/module.{weight}"])
 
 
+def test_another_networks_checkpoint_is_refused_in_one_sentence(folder, tmp_path):
+    with pytest.raises(Cancelled):
+        train(folder, tmp_path, stop_at(0))
+    other = replace(TINY, levels=(8, 8, 8, 16))
+    with pytest.raises(OptionError, match=r"must be gone on with as it was begun.*empty folder"):
+        view_prior.train(*rings(folder), tmp_path, QUICK, silent, device=CPU, shape=other)
+
+
+def test_the_learning_rate_stays_and_falls_to_a_hundredth_at_the_end(monkeypatch):
+    clock = Timed(minutes=1.0, write_every=1.0)
+    for seconds, cool_down, left in ((0, 0.5, 1), (29, 0.5, 1), (45, 0.5, 0.5), (60, 0.5, 0.01)):
+        monkeypatch.setattr("time.monotonic", lambda s=seconds: clock.began + s)
+        assert clock.cooled(cool_down) == pytest.approx(left)
+        assert clock.cooled(0.0) == 1.0
+
+
+def test_a_ring_is_sketched_where_it_is_rendered(monkeypatch, person):
+    sketcher = GuessedViews(GeometryPrior(narrow(), look=64))
+    monkeypatch.setattr(Rings, "_person", lambda *_: person)
+    found = Rings((Path("nobody.glb"),), 32, 4, 0, sketcher=sketcher).ring(0)
+    assert found.sketches.shape == found.views.shape
+    assert found.sketcher == "geometry prior"
+    assert not torch.equal(found.sketches, found.views)
+
+
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_a_training_keeps_to_its_device(folder, tmp_path, monkeypatch):
     with pretend_cuda(monkeypatch) as cuda:
@@ -312,7 +448,7 @@ def test_when_the_minutes_are_over_weights_card_curves_and_samples_lie_there(fol
     assert record["command"] == "geneman train x"
     rows = learning_curves.read(tmp_path / "learning.csv")
     assert [row["step"] for row in rows] == [1]
-    assert {"v", "v_at_500", "mask_iou", "normal_deg", "colour_error"} <= set(rows[0])
+    assert {"v", "v_at_500", "mask_iou", "normal_deg", "sketch_mask_iou"} <= set(rows[0])
     assert all(math.isfinite(value) for value in rows[0].values())
     card = (tmp_path / "view.md").read_text()
     for said in ("geneman train x", "Apache-2.0", "VALID", "1 steps", "mask_iou", "## Limits"):
@@ -346,7 +482,7 @@ def test_a_curve_falls_in_its_picture_as_in_its_table(tmp_path):
 
 def test_without_people_and_without_rings_one_sentence_says_what_is_missing(tmp_path):
     with pytest.raises(OptionError, match=r"neither --people nor --rings.*--people"):
-        sources(None, None, None, size=32, count=4, seed=0, limit=0)
+        sources(None, None, Rings((), 32, 4, 0))
     found = Rings((), 32, 4, 0), Rings((), 32, 4, 1)
     with pytest.raises(OptionError, match=r"no --rings: name one"):
         render(found, 3, QUICK, print)
@@ -361,12 +497,30 @@ def test_the_command_trains_from_rendered_people(person, tmp_path, capsys):
     folder = tmp_path / "rings"
     folder.mkdir()
     for name in ("000", "001"):
-        ring = draw_ring(person, np.random.default_rng(0), 32, 8)
+        ring = sketched(draw_ring(person, np.random.default_rng(0), 32, 8))
+        ring = replace(ring, sketcher=GeometryPrior.from_file().name)
         (folder / f"{name}-0000000.safetensors").write_bytes(ring.to_bytes())
     settings = "--size 32 --batch 1 --pool 1 --workers 0 --validation 1 --minutes 1e-9"
     out = tmp_path / "made"
     arguments = ["view-prior", "--rings", str(folder), "--limit", "1", "-o", str(out)]
     assert command([*arguments, *settings.split()]) == 0
     assert str(out / "view.safetensors") in capsys.readouterr().out
-    assert (out / "view.safetensors").stat().st_size < 18e6
+    assert (out / "view.safetensors").stat().st_size < 20e6
     assert "--limit 1" in (out / "view.md").read_text()
+
+
+# ---- sketches of views ----------------------------------------------------------------------
+
+
+def test_a_guessed_view_from_the_photos_side_is_the_photo_whatever_the_depth():
+    truth = figure_view(128)
+    photo = torch.cat([truth.colour, truth.mask[..., None]], dim=-1)
+    orbits = (REFERENCE, Orbit(80.0))
+    drawn = GuessedViews(GeometryPrior(narrow(), look=64))(photo, orbits, 64)
+    assert drawn.shape == (2, 64, 64, 7)
+    wanted = figure_view(64)
+    cover = drawn[0, ..., 3] > 0.5
+    assert (cover & wanted.inside).sum() / (cover | wanted.inside).sum() > 0.9
+    both = cover & wanted.inside
+    assert (drawn[0, ..., :3] - wanted.colour)[both].abs().mean() < 0.1
+    assert (drawn[1, ..., 3] - drawn[0, ..., 3]).abs().mean() > 0.05

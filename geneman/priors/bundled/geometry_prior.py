@@ -163,7 +163,7 @@ class GeometryPrior:
         Returns:
             Both sides at `look` pixels, one image; and how sure it is, in [0, 1].
         """
-        photo = _laid_out(colour, mask, self.look)
+        photo = laid_out(colour, mask, self.look)
         twice = torch.cat([photo, photo.flip(-1)]).contiguous(memory_format=torch.channels_last)
         bones = bone_maps(landmarks[None].float().cpu(), self.look // BLOCK)
         found = self.network(twice, torch.cat([bones, bones.flip(-1)]))
@@ -198,14 +198,14 @@ class GeometryPrior:
         """
         if self.detail is None:
             return normal
-        photo = _laid_out(colour, mask, FINE)
+        photo = laid_out(colour, mask, FINE)
         smooth = torch.from_numpy(normal).float().movedim(-1, 0)[None]
         found: Normals = detailed(self.detail, photo, smooth)[0].movedim(0, -1).double().numpy()
         return found
 
 
-def _laid_out(colour: Tensor, mask: Tensor, side: int) -> Float[Tensor, "1 4 s s"]:
-    """Give a photo as the networks see it."""
+def laid_out(colour: Tensor, mask: Tensor, side: int) -> Float[Tensor, "1 4 s s"]:
+    """Give a photo as the networks see it, with S pixels along a side."""
     small = torch.from_numpy(resized(array_of(colour), side)).float().movedim(-1, 0)[None]
     cover = torch.from_numpy(resized(array_of(mask), side)).float()[None, None]
     return shown(small, cover).contiguous(memory_format=torch.channels_last)

@@ -4,8 +4,9 @@ B pictures, S pixels along a side (the network's), N x N patches. Layers are nam
 `view_network.LAYERS`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -14,8 +15,12 @@ from torch import Tensor
 
 from geneman.camera import REFERENCE, Orbit
 from geneman.device import quick_products
+from geneman.priors.bundled.sketch import Sheets
 from geneman.priors.bundled.view_network import (
+    ABSENT,
+    KNOWN,
     LAYERS,
+    NOISY,
     ViewNetwork,
     folded,
     read_view_weights,
@@ -31,8 +36,11 @@ from geneman.view import ReferenceView
 WEIGHTS = Path(__file__).parent.parent / "weights" / "view.safetensors"
 """Where a release has the trained weights."""
 
-ABSENT, NOISY, KNOWN = 0.0, 1.0, 2.0
-"""What the network is told of each layer: not there, to be found, or given without noise."""
+RECENT = 16
+"""Sketches that are kept: half a megabyte each."""
+
+Sketches = Callable[[Sequence[Orbit]], Float[Tensor, "b 7 s s"]]
+"""Says what views may look like, laid out as they are."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,9 @@ class ViewModel:
     """A trained network, and how it is steered."""
 
     network: ViewNetwork
-    scale: float = 2.0
-    """Of the classifier-free guidance, as uncond + s (cond - uncond)."""
+    scale: float = 1.0
+    """Of the classifier-free guidance, as uncond + s (cond - uncond): 1 asks for the photo's views
+    as they are, which is right where a sketch already says what is in them."""
     steps: int = 8
     """Steps that draw a picture from noise."""
 
@@ -58,16 +67,26 @@ class ViewModel:
     def photographed(self, view: ReferenceView) -> "Photo":
         """Look at the photo of a reference view."""
         planes = torch.cat([view.colour, view.mask[..., None]], dim=-1).movedim(-1, 0)[None]
-        weights = next(self.network.parameters())
-        small = resized(planes.to(weights), 2 * self.network.shape.size)
-        return self.looked(shown(small[:, :3], small[:, 3:]), view.camera)
+        self.network.to(planes.device)
+        weights, size = next(self.network.parameters()), self.network.shape.size
+        small = resized(planes.to(weights), 2 * size)
+        sheets = Sheets.of_view(view)
+        # Drawings of one view, and steps of one drawing, are shown the same sketch.
+        picture = lru_cache(maxsize=RECENT)(sheets.picture)
+
+        def sketches(orbits: Sequence[Orbit]) -> Float[Tensor, "b 7 s s"]:
+            return torch.stack([picture(orbit, size) for orbit in orbits])
+
+        return self.looked(shown(small[:, :3], small[:, 3:]), sketches, view.camera)
 
     @torch.no_grad()
-    def looked(self, photo: Float[Tensor, "1 4 p p"], camera: Orbit = REFERENCE) -> "Photo":
+    def looked(
+        self, photo: Float[Tensor, "1 4 p p"], sketches: Sketches, camera: Orbit = REFERENCE
+    ) -> "Photo":
         """Look at a photo as `shown` lays it out, taken by a camera."""
         with quick_products(photo.device):
             tokens, patches = self.network.look(photo)
-        return Photo(self, tokens, patches, camera)
+        return Photo(self, tokens, patches, sketches, camera)
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,7 @@ class Photo:
     model: ViewModel
     tokens: Float[Tensor, "1 t d"]
     patches: Float[Tensor, "1 k n n"]
+    sketches: Sketches
     camera: Orbit
 
     def diffusion(self, layers: Sequence[str], scale: float | None = None) -> Diffusion:
@@ -89,13 +109,9 @@ class Photo:
         steered = self.model.scale if scale is None else scale
         return Diffusion(Restricted(self.model.network, tuple(layers)), view_scheduler(), steered)
 
-    def cameras(self, orbits: Sequence[Orbit]) -> Float[Tensor, "b 8"]:
-        """Describe cameras as the network is told of them."""
-        return relative_camera(self.camera, orbits).to(self.tokens)
-
     def conditions(
         self,
-        cameras: Float[Tensor, "b 8"],
+        orbits: Sequence[Orbit],
         layers: Sequence[str],
         *,
         known: Sequence[str] = (),
@@ -104,33 +120,40 @@ class Photo:
         """Tell the network where pictures are taken from, and what the photo shows.
 
         Args:
-            cameras: As `cameras` gives them.
+            orbits: Their cameras.
             layers: What the pictures have.
             known: Those layers that are given without noise.
             forgotten: Drop the photo: what is left is the prior of all people, which still
                 knows the side that is looked at, and nothing to steer by.
         """
-        tokens = self.tokens.expand(len(cameras), -1, -1)
-        patches = self.patches.expand(len(cameras), -1, -1, -1)
+        tokens = self.tokens.expand(len(orbits), -1, -1)
+        patches = self.patches.expand(len(orbits), -1, -1, -1)
+        shape = self.model.network.shape
+        if forgotten:
+            sketch = patches.new_zeros(len(orbits), shape.channels, shape.side, shape.side)
+        else:
+            sketch = folded(self.sketches(orbits).to(patches), shape.patch)
         there = [KNOWN if name in known else NOISY if name in layers else ABSENT for name in LAYERS]
         told = {
             "tokens": tokens,
             "patches": patches,
-            "camera": cameras,
-            "present": torch.tensor(there).to(tokens).expand(len(cameras), -1),
+            "sketch": sketch,
+            "camera": relative_camera(self.camera, orbits).to(tokens),
+            "present": torch.tensor(there).to(tokens).expand(len(orbits), -1),
         }
         # The camera stays when the photo is dropped, as it did in training.
         absent = {
             **told,
             "tokens": torch.zeros_like(tokens),
             "patches": torch.zeros_like(patches),
+            "sketch": torch.zeros_like(sketch),
         }
         return Conditions(absent) if forgotten else Conditions(told, absent)
 
     @torch.no_grad()
     def drawn(
         self,
-        cameras: Float[Tensor, "b 8"],
+        orbits: Sequence[Orbit],
         generator: torch.Generator,
         *,
         known: Mapping[str, Float[Tensor, "b c s s"]] | None = None,
@@ -139,7 +162,7 @@ class Photo:
         """Draw whole pictures from noise, in a few steps.
 
         Args:
-            cameras: Theirs, as `cameras` gives them.
+            orbits: Their cameras.
             generator: Source of the noise.
             known: Layers that are given, in [0, 1].
             shared_noise: Begin all pictures from the same noise, so that they agree more.
@@ -147,7 +170,7 @@ class Photo:
         shape, names = self.model.network.shape, tuple(LAYERS)
         diffusion, given = self.diffusion(names), known or {}
         noise = normal_noise(
-            (len(cameras), shape.channels, shape.side, shape.side),
+            (len(orbits), shape.channels, shape.side, shape.side),
             generator,
             self.tokens,
             shared=shared_noise,
@@ -161,7 +184,7 @@ class Photo:
             noise,
             diffusion.length - 1,
             self.model.steps,
-            self.conditions(cameras, names, known=tuple(given)),
+            self.conditions(orbits, names, known=tuple(given)),
             generator=generator,
             hold=hold,
         )

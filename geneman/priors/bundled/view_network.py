@@ -2,8 +2,10 @@
 
 B images, S pixels along a side; N x N patches, P channels a patch. One picture has seven layers
 (colour on white, cover, normals on black), all mapped to [-1, 1] and folded into patches, so that
-the convolutions run on maps a half as large. Beside the noisy patches the U-Net sees the photo,
-twice as fine, in patches twice as large; its tokens look the photo's features up from anywhere.
+the convolutions run on maps a quarter as large. Beside the noisy patches the U-Net sees a sketch of
+the picture (`sketch.py`), and the photo, twice as fine, in patches twice as large; its tokens look
+the photo's features up from anywhere. What is diffused is how the picture differs from its sketch:
+a network that knows nothing yet answers with the sketch, and learns only what is wrong with it.
 """
 
 import json
@@ -30,6 +32,12 @@ LAYERS = {"colour": 3, "cover": 1, "normal": 3}
 PHOTO = 4
 """The photo's channels: colour times cover about grey, and cover."""
 
+ABSENT, NOISY, KNOWN = 0.0, 1.0, 2.0
+"""What the network is told of each layer: not there, to be found, or given without noise."""
+
+WRONG = 0.1
+"""How much pictures differ from their sketches: variance, in [-1, 1]."""
+
 SHRUNK = 4
 """The photo's tokens form a grid so much smaller than the patches' maps."""
 
@@ -40,7 +48,7 @@ class ViewShape:
 
     size: int = 128
     """S."""
-    patch: int = 2
+    patch: int = 4
     """Pixels along a side of a patch."""
     levels: tuple[int, ...] = (64, 96, 128, 144)
     """Channels at each level; the last two attend."""
@@ -64,7 +72,7 @@ class ViewShape:
 
 
 STANDARD_SHAPE = ViewShape()
-"""8.9 million weights: 17.8 MB in half precision; 7.8 GFLOP a look."""
+"""9.6 million weights: 19.2 MB in half precision; 2.6 GFLOP a look."""
 
 
 class ViewNetwork(nn.Module):
@@ -82,7 +90,7 @@ class ViewNetwork(nn.Module):
         features = PHOTO * (2 * shape.patch) ** 2
         self.unet = make(
             sample_size=shape.side,
-            in_channels=shape.channels + features,
+            in_channels=2 * shape.channels + features,
             out_channels=shape.channels,
             down_block_types=tuple(f"{names[a]}DownBlock2D" for a in attends),
             up_block_types=tuple(f"{names[a]}UpBlock2D" for a in reversed(attends)),
@@ -104,6 +112,16 @@ class ViewNetwork(nn.Module):
         # As Zero-1-to-3 begins: the features as they are, the camera without a say.
         nn.init.eye_(self.telling.weight)
         nn.init.zeros_(self.telling.bias)
+        self.share_left: Tensor
+        self.register_buffer("share_left", view_scheduler().alphas_cumprod, persistent=False)
+        self.layer: Tensor
+        counts = torch.tensor([count * shape.patch**2 for count in LAYERS.values()])
+        of_channel = torch.arange(len(LAYERS)).repeat_interleave(counts)
+        self.register_buffer("layer", of_channel, persistent=False)
+
+    def spread(self, present: Float[Tensor, "b 3"]) -> Float[Tensor, "b c 1 1"]:
+        """Say of each channel of the patches what is said of its layer."""
+        return present[:, self.layer, None, None]
 
     def look(
         self, photo: Float[Tensor, "b 4 p p"]
@@ -125,6 +143,7 @@ class ViewNetwork(nn.Module):
         *,
         tokens: Float[Tensor, "b t d"],
         patches: Float[Tensor, "b k n n"],
+        sketch: Float[Tensor, "b c n n"],
         camera: Float[Tensor, "b 8"],
         present: Float[Tensor, "b 3"],
     ) -> Float[Tensor, "b c n n"]:
@@ -135,18 +154,32 @@ class ViewNetwork(nn.Module):
             timestep: Diffusion times.
             tokens: Of the photo; 0 where it is dropped.
             patches: Of the photo; 0 where it is dropped.
+            sketch: What the picture may look like, folded; 0 where the photo is dropped.
             camera: Where the picture is taken from, as `relative_camera` says it.
             present: Which layers the picture has, in the order of `LAYERS`.
         """
         widened = camera[:, None, :].expand(-1, tokens.shape[1], -1)
         told = self.telling(torch.cat([tokens, widened.to(tokens)], dim=2))
+        # z = sqrt(a) x + sqrt(1 - a) e, v = sqrt(a) e - sqrt(1 - a) x. With x less the sketch s, z
+        # is less sqrt(a) s, and v more sqrt(1 - a) s. Layers without noise have nothing to differ.
+        noisy = self.spread(present) == NOISY
+        expected = sketch * noisy
+        left = self.share_left[timestep][:, None, None, None].to(sample)
+        differs = sample - left.sqrt() * expected
+        # What is left has variance w, and z has t = a w + 1 - a. Were no more known of it, v would
+        # be sqrt(a (1 - a)) (1 - w) z / t; what v differs from that by has variance w / t. So the
+        # network sees and gives numbers of about 1 (Karras et al. 2022, section 5).
+        sketched = sketch.abs().amax(dim=(1, 2, 3), keepdim=True) > 0
+        variance = torch.where(noisy & sketched, WRONG, 1.0).to(sample)
+        total = left * variance + 1 - left
         answer: Tensor = self.unet(
-            torch.cat([sample, patches], dim=1),
+            torch.cat([differs * total.rsqrt(), sketch, patches], dim=1),
             timestep,
             encoder_hidden_states=told,
             class_labels=torch.cat([camera, present], dim=1).to(sample.dtype),
         ).sample
-        return answer
+        likely = (left * (1 - left)).sqrt() * (1 - variance) / total * differs
+        return answer * (variance / total).sqrt() + likely - (1 - left).sqrt() * expected
 
 
 def view_scheduler() -> Scheduler:

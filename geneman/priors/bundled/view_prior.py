@@ -79,7 +79,7 @@ def judge(photo: Photo, layer: str, scale: float, *, forgotten: bool = False) ->
     shape = photo.model.network.shape
 
     def conditioning(orbits: Sequence[Orbit]) -> Conditions:
-        return photo.conditions(photo.cameras(orbits), (layer,), forgotten=forgotten)
+        return photo.conditions(orbits, (layer,), forgotten=forgotten)
 
     return ScoreDistillation(
         photo.diffusion((layer,), scale), Folds(shape.size, shape.patch), conditioning
@@ -130,14 +130,14 @@ class PaintedViews:
         seeds = torch.randint(
             2**62, (self.drawings,), generator=generator, device=generator.device
         ).tolist()
-        cameras, drawings = self.photo.cameras(orbits), []
+        drawings = []
         for seed in seeds:
             parts = []
             for start in range(0, len(orbits), self.batch):
                 chosen = slice(start, start + self.batch)
                 given = {name: layer[chosen] for name, layer in known.items()}
                 again = torch.Generator(generator.device).manual_seed(seed)
-                parts.append(self.photo.drawn(cameras[chosen], again, known=given))
+                parts.append(self.photo.drawn(orbits[chosen], again, known=given))
             drawings.append(torch.cat(parts))
         return _views(tuple(orbits), torch.stack(drawings))
 
