@@ -117,8 +117,8 @@ STANDARD = Recipe(
         views=6,
     ),
     sculpt=SculptConfig(
-        steps=150,
-        learning_rate=Ramp(5e-3, 1e-3, 60, 150),
+        steps=130,
+        learning_rate=Ramp(5e-3, 1e-3, 60, 130),
         field=FieldConfig(EncodingConfig(levels=12, log2_table=17, growth=1.4), width=32),
         open_levels=Ramp(6, 12, 0, 90),
         resolution=Switch(96, 192, at=90),
