@@ -84,6 +84,11 @@ class Diffusion:
         return kind
 
     @property
+    def steered(self) -> bool:
+        """Whether what is said without the conditions counts at all."""
+        return self.scale != (1.0 if self.steering is Steering.FROM_UNCONDITIONED else 0.0)
+
+    @property
     def length(self) -> int:
         """T, the number of times in training."""
         return len(self.scheduler.alphas_cumprod)
@@ -109,7 +114,7 @@ class Diffusion:
 
     def predict(self, noisy: Latents, times: Times, conditions: Conditions) -> Latents:
         """Ask the denoiser, in one call, with and without the conditions, and steer by them."""
-        if conditions.absent is None:
+        if conditions.absent is None or not self.steered:
             return _tensor(self.denoiser(noisy, times, **conditions.given))
         both = {
             name: torch.cat([given, conditions.absent[name]])

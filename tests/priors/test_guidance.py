@@ -170,6 +170,11 @@ def test_steering_asks_once_with_and_without_the_conditions():
     diffusion = Diffusion(denoiser, scheduler(), 2.0)
     diffusion.predict(torch.zeros(2, 1, 2, 2), torch.tensor([3, 4]), conditions)
     assert calls == [((4, 1, 2, 2), [3, 4, 3, 4], [1, 1, 0, 0])]
+    for scale, form in ((1.0, Steering.FROM_UNCONDITIONED), (0.0, Steering.FROM_CONDITIONED)):
+        calls.clear()
+        plain = Diffusion(denoiser, scheduler(), scale, form)
+        plain.predict(torch.zeros(2, 1, 2, 2), torch.tensor([3, 4]), conditions)
+        assert calls == [((2, 1, 2, 2), [3, 4], [1, 1])]  # nothing to steer by: half the work
 
 
 def test_a_scheduler_with_an_unknown_prediction_is_refused():
