@@ -21,7 +21,7 @@ from geneman.training.checkpoints import FileCheckpoints, Stateful, capture, ref
 from geneman.training.geometry_batches import AnyBatch, batches
 from geneman.training.learning_curves import draw, note, read
 from geneman.training.loop import Losses
-from geneman.training.steps import Average, OrthogonalSteps, sorted_weights
+from geneman.training.steps import Average, both_kinds
 from geneman.training.timed import Timed
 
 
@@ -110,12 +110,7 @@ class Run:
         self.generator = torch.Generator().manual_seed(config.seed)
         self.network = network.to(self.device)
         self.average = Average(self.network, config.ema)
-        kernels, others = sorted_weights(self.network)
-        self.steps = OrthogonalSteps(kernels)
-        self.optimiser = torch.optim.AdamW(
-            others, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
-        )
-        self.optimiser.register_step_pre_hook(self._step_kernels)
+        self.steps, self.optimiser = both_kinds(self.network, config.learning_rate)
         self.optimiser.register_step_post_hook(lambda *_: self.average.follow())
         self.parts: dict[str, Stateful] = {
             "network": self.network,
@@ -197,10 +192,6 @@ class Run:
         rows = [row for row in read(self.out / "learning.csv") if row["step"] < step]
         last = {"step": 0.0, "samples": 0.0, **(rows[-1] if rows else {})}
         return int(last["samples"] + (step - last["step"]) * self.config.fresh)
-
-    def _step_kernels(self, *_: object) -> None:
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.steps.step(self.optimiser.param_groups[0]["lr"])
 
     def _learning_rate(self, step: int) -> float:
         """Rise at first, stay, fall at the end."""

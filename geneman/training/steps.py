@@ -118,6 +118,27 @@ def orthogonal(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
     return found if matrix.shape[0] <= matrix.shape[1] else found.T
 
 
+def both_kinds(
+    network: nn.Module, learning_rate: float, *, fused: bool = False
+) -> tuple[OrthogonalSteps, torch.optim.AdamW]:
+    """Give a network's steps: Adam's, each of which takes the kernels' orthogonal ones first.
+
+    Gradients are bounded before: one bad batch must not undo many good ones.
+    """
+    kernels, others = sorted_weights(network)
+    steps = OrthogonalSteps(kernels)
+    optimiser = torch.optim.AdamW(
+        others, learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=fused
+    )
+
+    def step_kernels(*_: object) -> None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        steps.step(optimiser.param_groups[0]["lr"])
+
+    optimiser.register_step_pre_hook(step_kernels)
+    return steps, optimiser
+
+
 def sorted_weights(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """Give a network's kernels and matrices, and all its other weights, if they are trained."""
     everything = [weight for weight in network.parameters() if weight.requires_grad]

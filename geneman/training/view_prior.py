@@ -46,7 +46,7 @@ from geneman.training.checkpoints import FileCheckpoints, Stateful, capture, ref
 from geneman.training.learning_curves import draw, note, read
 from geneman.training.loop import Losses, minimise
 from geneman.training.photo_dropout import Known, draw_known
-from geneman.training.steps import Follow, OrthogonalSteps, sorted_weights
+from geneman.training.steps import Follow, both_kinds
 from geneman.training.timed import ENDLESS, Timed, device_name
 from geneman.training.view_batches import Pairs, Pool
 from geneman.training.view_card import model_card
@@ -234,9 +234,8 @@ def train(
     held_out = HeldOut.of(validation, config.validation, device, config.seed)
     timed = Timed.of(out, config.minutes, config.write_every)
     run = _Run(config, out, average, diffusion, held_out, shape, command, timed)
-    kernels, others = sorted_weights(network)
-    steps = OrthogonalSteps(kernels)
-    optimiser = _optimiser(others, network, steps, average, config)
+    steps, optimiser = both_kinds(network, config.learning_rate, fused=device.type == "cuda")
+    optimiser.register_step_post_hook(lambda *_: average.update_parameters(network))
     parts: dict[str, Stateful] = {"network": network, "average": average, "kernels": steps}
     checkpoints = FileCheckpoints(out / "checkpoint.safetensors", interval=120.0)
     refuse_others(checkpoints, parts, generator, "take an empty folder")
@@ -275,29 +274,3 @@ def train(
     except Cancelled:
         if not timed.over():
             raise
-
-
-def _optimiser(
-    others: list[Tensor],
-    network: ViewNetwork,
-    steps: OrthogonalSteps,
-    average: AveragedModel,
-    config: ViewTraining,
-) -> torch.optim.Optimizer:
-    """Give Adam for all but the kernels, whose steps are taken first; it averages afterwards."""
-    optimiser = torch.optim.AdamW(
-        others,
-        config.learning_rate,
-        betas=(0.9, 0.99),
-        weight_decay=0.0,
-        fused=others[0].is_cuda,
-    )
-
-    def step_kernels(*_: object) -> None:
-        # One bad batch must not undo many good ones.
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        steps.step(optimiser.param_groups[0]["lr"])
-
-    optimiser.register_step_pre_hook(step_kernels)
-    optimiser.register_step_post_hook(lambda *_: average.update_parameters(network))
-    return optimiser
