@@ -7,23 +7,20 @@ The person stands where every shape prior puts a photo's: half-way between the t
 depth is the reference distance. So a prior's sketches of the views lie where the views do.
 """
 
-import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import save
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from geneman.camera import REFERENCE, Orbit
+from geneman.curation.ring import Ring, in_bytes
 from geneman.curation.synthetic.avatars import read_avatar
 from geneman.curation.synthetic.bodies import Wardrobe
 from geneman.curation.synthetic.light import Dye, Light, draw_dye, draw_light
@@ -49,9 +46,6 @@ ELEVATION = -10.0, 45.0
 CLOSE = 0.3
 """Share of views that look closely at the head or the chest, if they are small in the photo."""
 
-QUALITY = 92
-"""Of the pictures on disk: noise well below what a network can learn."""
-
 PER_PERSON = 4
 """Rings of the same dressed body in a row: dressing one takes longer than rendering a ring."""
 
@@ -74,53 +68,6 @@ class Sketcher(Protocol):
             orbits: The cameras.
             size: S.
         """
-
-
-@dataclass(frozen=True)
-class Ring:
-    """One photo of a person, and views of the same moment."""
-
-    photo: UInt8[Tensor, "p p 4"]
-    """Foreground sRGB, and cover: a cut-out from the reference camera."""
-    views: UInt8[Tensor, "v s s 7"]
-    """sRGB on white; cover; camera-frame normals mapped to [0, 1] on black."""
-    orbits: tuple[Orbit, ...]
-    sketches: UInt8[Tensor, "v s s 7"] | None = None
-    """What a shape prior made of the photo, seen by the same cameras."""
-    sketcher: str = ""
-    """Its name."""
-
-    def to_bytes(self) -> bytes:
-        """Pack into one file: pictures and the cameras."""
-        cameras = [
-            [o.azimuth_deg, o.elevation_deg, o.distance, o.fov_deg, *o.centre] for o in self.orbits
-        ]
-        packed = _strips("", self.views)
-        if self.sketches is not None:
-            packed |= _strips("sketch_", self.sketches)
-        return save(
-            {
-                "photo": _packed(self.photo),
-                **packed,
-                "cameras": torch.tensor(cameras, dtype=torch.float64),
-            },
-            metadata={"sketcher": self.sketcher},
-        )
-
-    @staticmethod
-    def read(path: Path) -> "Ring":
-        """Unpack what `to_bytes` gave."""
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        orbits = tuple(
-            Orbit(azimuth, elevation, distance, fov, (x, y, z))
-            for azimuth, elevation, distance, fov, x, y, z in found["cameras"].tolist()
-        )
-        views, sketches = (_pictures(kind, found, len(orbits)) for kind in ("", "sketch_"))
-        assert views is not None  # every ring has them
-        named = about.get("sketcher", "")
-        return Ring(_unpacked(found["photo"]), views, orbits, sketches, named)
 
 
 @dataclass(frozen=True)
@@ -203,7 +150,7 @@ class Rings:
         if self.sketcher is None:
             return ring
         drawn = self.sketcher(ring.photo.float() / 255, ring.orbits, self.size)
-        return replace(ring, sketches=_bytes(drawn), sketcher=self.sketcher.name)
+        return replace(ring, sketches=in_bytes(drawn), sketcher=self.sketcher.name)
 
     def _person(self, index: int) -> Person:
         """Read an avatar or dress a body; the last few are kept."""
@@ -256,7 +203,7 @@ def draw_ring(
     rest = scene.cut(framed)
     views = [rest.picture(orbit, size, evenly) for orbit in orbits]
     photo = torch.cat([colour * (matte[..., None] > 0), matte[..., None]], dim=-1)
-    return Ring(_bytes(photo), _bytes(torch.stack(views)), orbits)
+    return Ring(in_bytes(photo), in_bytes(torch.stack(views)), orbits)
 
 
 def draw_orbits(
@@ -386,33 +333,3 @@ class _Scene:
         planes = image(layers, look.pixels, FINER * size).movedim(-1, 0)[None]
         whole = avg_pool2d(planes, FINER)[0].movedim(0, -1)
         return torch.cat([whole[..., :3] + 1 - whole[..., 3:4], whole[..., 3:]], dim=-1)
-
-
-def _strips(kind: str, views: UInt8[Tensor, "v s s 7"]) -> dict[str, UInt8[Tensor, "n"]]:
-    wide = torch.cat(views.unbind(), dim=1)
-    return {f"{kind}colour": _packed(wide[..., :4]), f"{kind}normal": _packed(wide[..., 4:])}
-
-
-def _pictures(
-    kind: str, found: Mapping[str, Tensor], count: int
-) -> UInt8[Tensor, "v s s 7"] | None:
-    if f"{kind}colour" not in found:
-        return None
-    wide = torch.cat([_unpacked(found[f"{kind}{name}"]) for name in ("colour", "normal")], dim=-1)
-    return torch.stack(wide.chunk(count, dim=1))
-
-
-def _bytes(image: Float[Tensor, "*s"]) -> UInt8[Tensor, "*s"]:
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-def _packed(image: UInt8[Tensor, "*s"]) -> UInt8[Tensor, "n"]:
-    buffer = io.BytesIO()
-    Image.fromarray(image.contiguous().numpy()).save(
-        buffer, "WEBP", quality=QUALITY, method=2, exact=True
-    )
-    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
-
-
-def _unpacked(data: UInt8[Tensor, "n"]) -> UInt8[Tensor, "*s"]:
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(data.numpy().tobytes()))))

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from geneman.camera import REFERENCE
-from geneman.curation.rings import Ring, Rings
+from geneman.curation.ring import Ring
+from geneman.curation.rings import Rings
 from geneman.errors import OptionError
 from geneman.priors.bundled.view_network import shown
 from geneman.priors.relative_camera import relative_camera

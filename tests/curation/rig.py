@@ -1,8 +1,11 @@
-"""A tiny rigged person: boxes on the bones that poses turn, in the T-pose."""
+"""A tiny rigged person: boxes on the bones that poses turn, in the T-pose. And who sketches it."""
+
+from dataclasses import replace
 
 import torch
 
 from geneman.curation.synthetic.rigged import Rigged
+from geneman.priors.bundled.geometry_network import GeometryNetwork, Widths
 
 BONES = (
     # name, parent, head, lower corner, upper corner
@@ -58,3 +61,14 @@ def boxes() -> Rigged:
         straight=torch.eye(3).expand(len(BONES), 3, 3),
         texture=torch.full((16, 16, 3), 128, dtype=torch.uint8),
     )
+
+
+def sketched(ring):
+    """Give a ring whose sketches are its own views, a little too faint."""
+    return replace(ring, sketches=ring.views // 2, sketcher="half")
+
+
+def narrow():
+    """Give a geometry network of few weights that has learnt nothing."""
+    torch.manual_seed(0)
+    return GeometryNetwork(Widths(levels=(8, 8, 16, 16), blocks=(1, 1, 1, 1), fine=8)).eval()

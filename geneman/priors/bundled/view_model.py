@@ -71,7 +71,7 @@ class ViewModel:
         weights, size = next(self.network.parameters()), self.network.shape.size
         small = resized(planes.to(weights), 2 * size)
         sheets = Sheets.of_view(view)
-        # Drawings of one view, and steps of one drawing, are shown the same sketch.
+        # All drawings of a view are shown the same sketch.
         picture = lru_cache(maxsize=RECENT)(sheets.picture)
 
         def sketches(orbits: Sequence[Orbit]) -> Float[Tensor, "b 7 s s"]:
